@@ -1,0 +1,197 @@
+"""The table of backends in order of preference, and the choice among them; the only importer of the kernels and of _C."""
+
+import functools
+import importlib
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from types import ModuleType
+
+import torch
+from torch import Tensor
+
+from fastkan import reference
+
+MAX_COMPILED_DEGREE = 8  # fixed-size local arrays in csrc/basis.h
+
+
+@dataclass(frozen=True)
+class Backend:
+    """One provider of the five operations; `declines(device, dtype, degree)` is None or the reason why it cannot serve."""
+
+    name: str
+    what: str
+    forward: Callable[..., Tensor]
+    grad_input: Callable[..., Tensor]
+    grad_weight: Callable[..., Tensor]
+    gram: Callable[..., Tensor]
+    quadratic: Callable[..., Tensor]
+    declines: Callable[[torch.device, torch.dtype, int], str | None]
+
+
+def compute_dtype(dtype: torch.dtype) -> torch.dtype:
+    """float64 computes in float64, everything else in float32 (design section 4)."""
+    return torch.float64 if dtype == torch.float64 else torch.float32
+
+
+def _load_extension() -> ModuleType | None:
+    """The compiled core, or None where it was not built; one that is there and does not load raises."""
+    try:
+        return importlib.import_module("fastkan._C")
+    except ModuleNotFoundError as error:
+        if error.name != "fastkan._C":
+            raise
+        return None
+
+
+extension = _load_extension()
+
+
+# ---- the compiled core: contiguous tensors in, data pointers to C++, a fresh tensor out
+
+
+def _pointer(tensor: Tensor | None) -> int:
+    return 0 if tensor is None else tensor.data_ptr()
+
+
+def _compiled(device: str) -> dict[str, Callable[..., Tensor]]:
+    """The five operations of `_C` for one device; contracts and argument order are those of reference.py."""
+
+    def where(x: Tensor) -> tuple[int, ...]:
+        if device == "cuda":
+            index = x.device.index
+            return index, torch.cuda.current_stream(index).cuda_stream
+        return (torch.get_num_threads(),)
+
+    def call(name: str, tensors: tuple[Tensor | None, ...], result: Tensor, sizes: tuple[int, ...], settings: tuple):
+        x = result if tensors[0] is None else tensors[0]
+        held = [None if t is None else t.contiguous() for t in tensors]  # alive until the call returns
+        dtype = str(x.dtype).removeprefix("torch.")
+        getattr(extension, f"{device}_{name}")(*map(_pointer, held), _pointer(result), *sizes, *settings, dtype, *where(x))
+        return result
+
+    def forward(x, weight, row_weight, knots, degree, base, nu):
+        result = x.new_empty((x.shape[0], weight.shape[2]))
+        sizes = (*x.shape, weight.shape[2], knots.shape[1])
+        return call("forward", (x, weight, row_weight, knots), result, sizes, (degree, base, nu))
+
+    def grad_input(x, weight, grad_output, knots, degree, base, nu):
+        sizes = (*x.shape, weight.shape[2], knots.shape[1])
+        return call("grad_input", (x, weight, grad_output, knots), x.new_empty(x.shape), sizes, (degree, base, nu))
+
+    def grad_weight(x, grad_output, row_weight, knots, degree, base, nu):
+        result = x.new_empty((x.shape[1], knots.shape[1] - degree, grad_output.shape[1]))
+        sizes = (*x.shape, grad_output.shape[1], knots.shape[1])
+        return call("grad_weight", (x, grad_output, row_weight, knots), result, sizes, (degree, base, nu))
+
+    def gram(x, row_weight, knots, degree, base, nu, mu):
+        slots = knots.shape[1] - degree
+        result = x.new_empty((x.shape[1], slots, slots))
+        return call("gram", (x, row_weight, knots), result, (*x.shape, knots.shape[1]), (degree, base, nu, mu))
+
+    def quadratic(x, form, knots, degree, base, nu, mu):
+        sizes = (*x.shape, knots.shape[1])
+        return call("quadratic", (x, form, knots), x.new_empty(x.shape), sizes, (degree, base, nu, mu))
+
+    operations = (forward, grad_input, grad_weight, gram, quadratic)
+    return {operation.__name__: operation for operation in operations}
+
+
+def _compiled_declines(device: str, missing: Callable[[], str | None]) -> Callable:
+    def declines(where: torch.device, dtype: torch.dtype, degree: int) -> str | None:
+        reason = missing()
+        if reason is not None:
+            return reason
+        if where.type != device:
+            return f"it serves {device} tensors, received {where.type}"
+        if degree > MAX_COMPILED_DEGREE:
+            return f"it serves degrees up to {MAX_COMPILED_DEGREE}, received {degree}"
+        return None
+
+    return declines
+
+
+def _core_missing() -> str | None:
+    return "the compiled core is not in this installation (python -m fastkan info says why)" if extension is None else None
+
+
+@functools.cache
+def _cuda_missing() -> str | None:
+    if extension is None:
+        return _core_missing()
+    if not hasattr(extension, "cuda_forward"):
+        return "the compiled core was built without CUDA (python -m fastkan info says why)"
+    if not torch.cuda.is_available():
+        return "torch sees no CUDA device"
+    return extension.cuda_unavailable_reason()
+
+
+TABLE = (
+    Backend("cuda", "CUDA C++ (csrc/cuda)", **_compiled("cuda"), declines=_compiled_declines("cuda", _cuda_missing)),
+    Backend("cpu", "C++, threads, local support (csrc/cpu)", **_compiled("cpu"), declines=_compiled_declines("cpu", _core_missing)),
+    Backend(
+        "reference",
+        "plain PyTorch (reference.py)",
+        *(getattr(reference, name) for name in ("forward", "grad_input", "grad_weight", "gram", "quadratic")),
+        declines=lambda device, dtype, degree: None,
+    ),
+)
+NAMES = tuple(backend.name for backend in TABLE)
+
+
+# ---- choice
+
+
+def check_name(name: str) -> str:
+    """The name itself, or ValueError naming the backends there are."""
+    if name not in NAMES:
+        raise ValueError(f"backend: expected one of {', '.join(NAMES)} or None, received {name!r}")
+    return name
+
+
+def _environment_choice() -> str:
+    name = os.environ.get("FASTKAN_BACKEND", "")
+    return check_name(name) if name else ""
+
+
+_choice: ContextVar[str] = ContextVar("fastkan_backend", default=_environment_choice())
+
+
+@contextmanager
+def backend(name: str) -> Iterator[None]:
+    """Use the named backend for every call inside the block that does not name one itself, in this thread or task."""
+    token = _choice.set(check_name(name))
+    try:
+        yield
+    finally:
+        _choice.reset(token)
+
+
+def resolve(name: str | None) -> str:
+    """The name an op is given: the argument, else the surrounding `backend(...)`, else FASTKAN_BACKEND, else '' (automatic).
+
+    Dynamo cannot trace a ContextVar, so while compiling the choice is left to the op itself, at run time.
+    """
+    if name is not None:
+        return check_name(name)
+    return "" if torch.compiler.is_compiling() else _choice.get()
+
+
+@functools.lru_cache(maxsize=256)
+def select(name: str, device: torch.device, dtype: torch.dtype, degree: int) -> Backend:
+    """The named backend, or for '' the first that does not decline; RuntimeError with the reasons where there is none."""
+    candidates = [backend for backend in TABLE if name in ("", backend.name)]
+    reasons = {}
+    for candidate in candidates:
+        reason = candidate.declines(device, compute_dtype(dtype), degree)
+        if reason is None:
+            return candidate
+        reasons[candidate.name] = reason
+    raise RuntimeError("; ".join(f"backend {name!r} cannot serve this call: {reason}" for name, reason in reasons.items()))
+
+
+def available(device: str = "cpu", degree: int = 3) -> list[str]:
+    """Names of the backends that serve float32 tensors on a device, in order of preference."""
+    return [b.name for b in TABLE if b.declines(torch.device(device), torch.float32, degree) is None]

@@ -1,0 +1,180 @@
+"""The five operations as torch ops, a family closed under differentiation: gradients of every order, reverse and forward.
+
+    F_nu(x, W; r) forward      X_nu(x, W, g) grad_input      A_nu(x, g; r) grad_weight      (docs/design.md, section 3)
+    N_nu,mu(x; r) gram         Q_nu,mu(x, C) quadratic, the adjoint of gram
+
+Each derivative of one of them is a sum of the same five with nu + 1 and the cotangents in the places of W, g, C or r.
+Dtypes: x, r, gram and quadratic share one; W, g, y share another (they differ under autocast only).
+Three routes lead to the same raw ops (measured in docs/design.md): under torch.compile and torch.export the raw op with
+`register_autograd`; under torch.func a Function with setup_context; in plain eager mode a cheaper Function.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fastkan import backends, reference
+from fastkan.bases import check_base
+from fastkan.compat import dual_active, functorch_active, jvp_depth
+from fastkan.derivatives import FIRST_SETTING, closure, rules
+
+SETTINGS = "Tensor knots, int degree, str base, str backend, int nu"
+SCHEMAS = {
+    "forward": f"(Tensor x, Tensor weight, Tensor? row_weight, {SETTINGS}) -> Tensor",
+    "grad_input": f"(Tensor x, Tensor weight, Tensor grad_output, {SETTINGS}) -> Tensor",
+    "grad_weight": f"(Tensor x, Tensor grad_output, Tensor? row_weight, {SETTINGS}) -> Tensor",
+    "gram": f"(Tensor x, Tensor? row_weight, {SETTINGS}, int mu) -> Tensor",
+    "quadratic": f"(Tensor x, Tensor form, {SETTINGS}, int mu) -> Tensor",
+}
+
+
+def _slots(knots: Tensor, degree: int) -> int:
+    return knots.shape[-1] - degree  # M = S + 1 and K = S + p + 1
+
+
+EMPTY_RESULT: dict[str, Callable[..., Tensor]] = {
+    "forward": lambda x, weight, r, *settings: weight.new_empty((x.shape[0], weight.shape[2])),
+    "grad_input": lambda x, weight, g, *settings: x.new_empty(x.shape),
+    "grad_weight": lambda x, g, r, knots, degree, *rest: g.new_empty((x.shape[1], _slots(knots, degree), g.shape[1])),
+    "gram": lambda x, r, knots, degree, *rest: x.new_empty((x.shape[1], _slots(knots, degree), _slots(knots, degree))),
+    "quadratic": lambda x, form, *settings: x.new_empty(x.shape),
+}
+
+
+# ---- implementation: check the order, choose the backend, compute in float32 or float64 (design section 4)
+
+
+def _check_orders(base: str, orders: Sequence[int]) -> None:
+    for order in orders:
+        check_base(base, order)
+
+
+def _compute(name: str, provider: Any, arguments: Sequence[Any]) -> Tensor:
+    """Run one operation of a provider (a Backend, or the reference module) in its compute dtype."""
+    first = FIRST_SETTING[name]
+    tensors, knots, (degree, base, _, *orders) = arguments[:first], arguments[first], arguments[first + 1 :]
+    compute = backends.compute_dtype(tensors[0].dtype)
+    operands = [None if t is None else t.to(compute) for t in tensors]
+    result_dtype = tensors[1 if name in ("forward", "grad_weight") else 0].dtype
+    return getattr(provider, name)(*operands, knots.to(compute), degree, base, *orders).to(result_dtype)
+
+
+def _implementation(name: str) -> Callable[..., Tensor]:
+    first = FIRST_SETTING[name]
+
+    def run(*arguments: Any) -> Tensor:
+        x, (degree, base, backend, *orders) = arguments[0], arguments[first + 1 :]
+        _check_orders(base, orders)
+        chosen = backends.select(backend or backends.resolve(None), x.device, x.dtype, degree)
+        return _compute(name, chosen, arguments)
+
+    return run
+
+
+def _fake(name: str) -> Callable[..., Tensor]:
+    first = FIRST_SETTING[name]
+
+    def run(*arguments: Any) -> Tensor:
+        _check_orders(arguments[first + 2], arguments[first + 4 :])
+        return EMPTY_RESULT[name](*arguments)
+
+    return run
+
+
+# ---- registration
+
+
+# Operations whose rows are independent, with the positions of their row tensors: a batch of rows is just more rows.
+ROW_TENSORS = {"forward": (0, 2), "grad_input": (0, 2), "quadratic": (0,)}
+
+
+def _vmap_rule(name: str) -> Callable:
+    op, rows = raw[name], ROW_TENSORS.get(name, ())
+
+    def fold(info, in_dims, *arguments):
+        folded = list(arguments)
+        for k in rows:
+            if arguments[k] is not None:
+                a, d = arguments[k], in_dims[k]
+                a = a.expand(info.batch_size, *a.shape) if d is None else a.movedim(d, 0)
+                folded[k] = a.reshape(-1, a.shape[-1])
+        result = op(*folded)
+        return result.reshape(info.batch_size, -1, result.shape[-1]), 0
+
+    def rule(info, in_dims, *arguments):
+        if rows and all(d is None or k in rows for k, d in enumerate(in_dims)) and info.batch_size:
+            return fold(info, in_dims, *arguments)
+        moved = [a if d is None else a.movedim(d, 0) for a, d in zip(arguments, in_dims, strict=True)]
+        slices = [
+            op(*(a if d is None else a[k] for a, d in zip(moved, in_dims, strict=True)))
+            for k in range(info.batch_size)
+        ]
+        return torch.stack(slices), 0
+
+    return rule
+
+
+library = torch.library.Library("fastkan", "DEF")
+for _name, _schema in SCHEMAS.items():
+    library.define(_name + _schema)
+raw = {name: getattr(torch.ops.fastkan, name).default for name in SCHEMAS}
+for _name, _derivatives in closure(**raw).items():
+    library.impl(_name, _implementation(_name), "CompositeExplicitAutograd")
+    torch.library.register_fake(f"fastkan::{_name}", _fake(_name), lib=library)
+    _keep_for_op, _, _backward, _ = rules(_name, *_derivatives)
+    torch.library.register_autograd(f"fastkan::{_name}", _backward, setup_context=_keep_for_op, lib=library)
+    torch.library.register_vmap(f"fastkan::{_name}", _vmap_rule(_name), lib=library)
+
+EAGER: dict[str, type[torch.autograd.Function]] = {}
+FUNCTORCH: dict[str, type[torch.autograd.Function]] = {}
+
+
+def _route(name: str) -> Callable[..., Tensor]:
+    op = raw[name]
+
+    def call(*arguments: Any) -> Tensor:
+        if torch.compiler.is_compiling():  # also under export and the ONNX exporter
+            if functorch_active() or dual_active():  # plain PyTorch, which these transforms can differentiate
+                return _compute(name, reference, arguments)
+            return op(*arguments)
+        if functorch_active():
+            if jvp_depth() > 1:
+                raise NotImplementedError(
+                    "forward mode over forward mode gives zeros in PyTorch (pytorch/pytorch#197867): "
+                    "use torch.func.jacrev for one of the two"
+                )
+            return FUNCTORCH[name].apply(*arguments)
+        if not torch.is_grad_enabled() and not dual_active():  # every first-order backward comes here too
+            return op(*arguments)
+        return EAGER[name].apply(*arguments)
+
+    call.__name__ = name
+    return call
+
+
+forward, grad_input, grad_weight, gram, quadratic = (_route(name) for name in SCHEMAS)
+
+
+def _functions(name: str, backward: Callable, jvp: Callable) -> tuple[type, type]:
+    op = raw[name]
+    _, keep, backward_all, jvp_all = rules(name, backward, jvp)
+
+    def eager_forward(ctx, *arguments):
+        keep(ctx, arguments)
+        return op(*arguments)
+
+    shared = {"backward": staticmethod(backward_all), "jvp": staticmethod(jvp_all)}
+    functorch = {
+        "generate_vmap_rule": True,
+        "setup_context": staticmethod(keep),
+        "forward": staticmethod(lambda *arguments: op(*arguments)),
+    }
+    eager = {"forward": staticmethod(eager_forward)}
+    bases = (torch.autograd.Function,)
+    return type(f"{name}_eager", bases, shared | eager), type(f"{name}_functorch", bases, shared | functorch)
+
+
+for _name, _derivatives in closure(forward, grad_input, grad_weight, gram, quadratic).items():
+    EAGER[_name], FUNCTORCH[_name] = _functions(_name, *_derivatives)

@@ -1,0 +1,1 @@
+"""The Triton kernels, imported as `fastkan.kernels` and by `fastkan.backends` only."""
