@@ -1,0 +1,219 @@
+"""The one table of shapes, grids and bases that every backend runs, with the exact answer and the tolerance.
+
+Exact answers come from an independent implementation in numpy's extended precision. An answer is right when its error is at
+most 2x (3x for gradients) that of the plain PyTorch expression in the same dtype on the same inputs, plus two rounding units of the
+largest entry: the yardstick may be exact by luck where every term but one is 0.
+"""
+
+import functools
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy import special
+
+from fastkan import reference
+from fastkan.bases import BASES
+
+DTYPES = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
+ORDERS = {"forward": 1, "grad_input": 1, "grad_weight": 1, "gram": 2, "quadratic": 2}  # how many derivative orders an op takes
+FACTOR = {"forward": 2, "grad_input": 3, "grad_weight": 3, "gram": 3, "quadratic": 3}
+
+
+@dataclass(frozen=True)
+class Case:
+    """B rows, I inputs, O outputs, grid_size, degree; knots: uniform, spread (every input its own) or repeated."""
+
+    B: int
+    I: int  # noqa: E741  the letter of the design
+    O: int  # noqa: E741
+    grid_size: int = 5
+    degree: int = 3
+    knots: str = "uniform"
+    base: str = "silu"
+    row_weight: bool = False
+
+    def __str__(self):
+        words = (f"{self.B}x{self.I}x{self.O}", f"G{self.grid_size}", f"p{self.degree}", self.knots, self.base)
+        return "-".join(words + (("weighted",) if self.row_weight else ()))
+
+    @property
+    def slots(self):
+        return self.grid_size + self.degree + 1
+
+    @property
+    def orders(self):
+        """Derivative orders worth testing: to one past the degree, where splines vanish, as far as the base goes."""
+        limit = BASES[self.base].max_nu
+        return range(min(self.degree + 1, self.degree + 1 if limit is None else limit) + 1)
+
+
+CASES = (
+    [Case(7, 3, 4, degree=p, base="silu") for p in range(1, 9)]
+    + [Case(5, 2, 3, grid_size=G, knots="spread") for G in (1, 2, 16, 40)]
+    + [Case(9, 4, 3, degree=p, knots="spread", row_weight=True) for p in (1, 2, 3, 5)]
+    + [Case(8, 3, 2, grid_size=6, degree=p, knots="repeated", base="identity") for p in (1, 2, 3, 5)]
+    + [Case(6, 3, 5, base=base, row_weight=True) for base in ("gelu", "tanh", "relu", "identity", "zero")]
+    + [Case(1, 1, 1), Case(1, 5, 1), Case(33, 1, 17), Case(65, 37, 19), Case(130, 17, 19, grid_size=9), Case(3, 2, 513)]
+    + [Case(600, 3, 2, row_weight=True)]
+)
+
+
+def make_knots(case):
+    """Extended knots [I, K] in float64, all of them float32 numbers so that every dtype sees the same grid."""
+    rng = np.random.default_rng(case.grid_size * 100 + case.degree)
+    count = case.grid_size + 2 * case.degree + 1
+    if case.knots == "uniform":
+        knots = np.linspace(-1.5, 2.0, count)[None].repeat(case.I, 0)
+    else:
+        knots = np.cumsum(rng.uniform(0.1, 1.0, (case.I, count)), axis=1) * rng.uniform(0.5, 2, (case.I, 1))
+        knots -= knots.mean(1, keepdims=True)
+    if case.knots == "repeated":
+        knots[:, 2] = knots[:, 1]
+        middle = count // 2
+        knots[:, middle + 1 : middle + 1 + case.degree] = knots[:, middle, None]
+        knots.sort(1)
+    return torch.from_numpy(knots.astype(np.float32)).double()
+
+
+def make_x(case, knots, generator):
+    """x [B, I]: inside and around the grid, every fourth value exactly on a knot; float16 numbers up to the knots."""
+    low, high = knots[:, 0], knots[:, -1]
+    share = torch.rand(case.B, case.I, generator=generator, dtype=torch.float64) * 1.3 - 0.15
+    x = (low + share * (high - low)).half().double()
+    pick = torch.randint(knots.shape[1], (case.B, case.I), generator=generator)
+    on_knot = torch.randint(4, (case.B, case.I), generator=generator) == 0
+    return torch.where(on_knot, knots.gather(1, pick.T).T, x)
+
+
+def make_inputs(case, dtype=torch.float64, device="cpu", seed=0):
+    """Every tensor an operation may take, by name; their values are exact in `dtype`."""
+    generator = torch.Generator().manual_seed(seed)
+    knots = make_knots(case)
+
+    def normal(*shape):
+        return torch.randn(*shape, generator=generator, dtype=torch.float64).to(dtype).to(device)
+
+    x = make_x(case, knots, generator).to(dtype).to(device)
+    tensors = {
+        "x": x,
+        "weight": normal(case.I, case.slots, case.O),
+        "row_weight": normal(case.B, case.I) if case.row_weight else None,
+        "grad_output": normal(case.B, case.O),
+        "form": normal(case.I, case.slots, case.slots),
+        "knots": knots.to(torch.float64 if dtype == torch.float64 else torch.float32).to(device),
+    }
+    return tensors
+
+
+ARGUMENTS = {
+    "forward": ("x", "weight", "row_weight"),
+    "grad_input": ("x", "weight", "grad_output"),
+    "grad_weight": ("x", "grad_output", "row_weight"),
+    "gram": ("x", "row_weight"),
+    "quadratic": ("x", "form"),
+}
+FORMULAS = {  # by the names of ARGUMENTS, with f and h the slots of order nu and mu
+    "forward": "bi,bim,imo->bo",
+    "grad_input": "bim,imo,bo->bi",
+    "grad_weight": "bi,bim,bo->imo",
+    "gram": "bi,bim,bin->imn",
+    "quadratic": "bim,imn,bin->bi",
+}
+
+
+# ---- the exact answer
+
+
+def exact_base(x, base, nu):
+    """nu-th derivative of a base activation in x's precision, by Leibniz on sigmoid, normal distribution or tanh."""
+    if base == "zero" or (base in ("identity", "relu") and nu > 1):
+        return np.zeros_like(x)
+    if base in ("identity", "relu"):
+        kept = np.ones_like(x) if base == "identity" else (x > 0).astype(x.dtype)
+        return kept if nu == 1 else kept * x
+    if base == "gelu":
+        density = np.exp(-x * x / 2) / np.sqrt(2 * np.pi)
+        phi = [special.ndtr(x.astype(np.float64)).astype(x.dtype), density, -x * density, (x * x - 1) * density]
+        phi.append((3 * x - x**3) * density)
+        return x * phi[nu] + (nu * phi[nu - 1] if nu else 0)
+    s = 1 / (1 + np.exp(-x if base == "silu" else -2 * x))
+    d = s * (1 - s)
+    sigmoid = [s, d, d * (1 - 2 * s), d * (1 - 6 * s + 6 * s * s), d * (1 - 2 * s) * (1 - 12 * s + 12 * s * s)]
+    if base == "tanh":
+        return 2.0 ** (nu + 1) * sigmoid[nu] - (1 if nu == 0 else 0)
+    return x * sigmoid[nu] + (nu * sigmoid[nu - 1] if nu else 0)
+
+
+def exact_slots(x, knots, degree, base, nu):
+    """f_m^(nu)(x) [B, I, M] in extended precision, one spline at a time by the recursion's definition."""
+    x, knots = (np.asarray(a, dtype=np.longdouble) for a in (x, knots))
+    count = knots.shape[1]
+
+    def ratio(numerator, denominator):
+        return np.where(denominator == 0, 0, numerator / np.where(denominator == 0, 1, denominator))
+
+    @functools.cache
+    def spline(m, k, order):
+        t = [knots[:, m + q] for q in range(k + 2)]
+        if k == 0:
+            return ((x >= t[0]) & (x < t[1])).astype(np.longdouble) if order == 0 else np.zeros_like(x)
+        left, right = t[k] - t[0], t[k + 1] - t[1]
+        if order:
+            return k * (ratio(spline(m, k - 1, order - 1), left) - ratio(spline(m + 1, k - 1, order - 1), right))
+        return ratio((x - t[0]) * spline(m, k - 1, 0), left) + ratio((t[k + 1] - x) * spline(m + 1, k - 1, 0), right)
+
+    values = [spline(m, degree, nu) for m in range(count - degree - 1)] + [exact_base(x, base, nu)]
+    return np.stack(values, axis=-1)
+
+
+def exact(name, case, tensors, orders):
+    """The operation's answer in extended precision, as float64 (rounded once)."""
+    wide = {k: None if t is None else t.double().cpu().numpy().astype(np.longdouble) for k, t in tensors.items()}
+    slots = [exact_slots(wide["x"], wide["knots"], case.degree, case.base, order) for order in orders]
+    operands = {"forward": [slots[0], wide["weight"]], "grad_input": [slots[0], wide["weight"], wide["grad_output"]],
+                "grad_weight": [slots[0], wide["grad_output"]], "gram": [slots[0], slots[-1]],
+                "quadratic": [slots[0], wide["form"], slots[-1]]}[name]  # fmt: skip
+    if FORMULAS[name].startswith("bi,"):
+        row_weight = wide["row_weight"]
+        operands.insert(0, np.ones_like(wide["x"]) if row_weight is None else row_weight)
+    return np.einsum(FORMULAS[name], *operands)
+
+
+# ---- the yardstick
+
+
+def plain(name, case, tensors, orders):
+    """The same expression in ordinary PyTorch: basis in float32 at least, products in the tensors' own dtype."""
+    dtype = tensors["x"].dtype
+    wide = torch.float64 if dtype == torch.float64 else torch.float32
+    x, knots = tensors["x"].to(wide), tensors["knots"].to(wide)
+    slots = [reference.slots(x, knots, case.degree, case.base, order).to(dtype) for order in orders]
+    if name in ("forward", "grad_weight", "gram") and tensors["row_weight"] is not None:
+        slots[0] = slots[0] * tensors["row_weight"][..., None]
+    if name == "forward":
+        return slots[0].flatten(1) @ tensors["weight"].flatten(0, 1)
+    if name == "grad_weight":
+        return (slots[0].flatten(1).T @ tensors["grad_output"]).unflatten(0, (case.I, case.slots))
+    if name == "gram":
+        return torch.einsum("bim,bin->imn", slots[0], slots[1])
+    if name == "grad_input":
+        pulled_back = tensors["grad_output"] @ tensors["weight"].flatten(0, 1).T
+        return (slots[0] * pulled_back.unflatten(1, (case.I, case.slots))).sum(-1)
+    return (torch.einsum("bim,imn->bin", slots[0], tensors["form"]) * slots[1]).sum(-1)
+
+
+def largest_error(answer, truth):
+    return float(np.abs(answer.detach().double().cpu().numpy().astype(np.longdouble) - truth).max(initial=0))
+
+
+def assert_accurate(name, case, answer, tensors, orders):
+    """The contract's rule for one answer."""
+    truth = exact(name, case, tensors, orders)
+    assert tuple(answer.shape) == truth.shape
+    yardstick = largest_error(plain(name, case, tensors, orders), truth)
+    unit = torch.finfo(answer.dtype).eps / 2 * float(np.abs(truth).max(initial=0))
+    error = largest_error(answer, truth)
+    allowed = FACTOR[name] * yardstick + 2 * unit
+    assert math.isfinite(error) and error <= allowed, f"error {error:.3g}, allowed {allowed:.3g}, plain PyTorch {yardstick:.3g}"

@@ -1,0 +1,175 @@
+"""Every backend against the numerical contract (docs/design.md, section 4): the same cases, dtypes, orders and special values."""
+
+import os
+import subprocess
+import sys
+import threading
+
+import pytest
+import torch
+from cases import ARGUMENTS, CASES, DTYPES, ORDERS, Case, assert_accurate, make_inputs
+
+import fastkan
+from fastkan import backends, ops
+
+SPECIAL = Case(6, 3, 4)
+
+
+def run(name, case, tensors, orders, backend):
+    operands = [tensors[k] for k in ARGUMENTS[name]]
+    return getattr(ops, name)(*operands, tensors["knots"], case.degree, case.base, backend, *orders)
+
+
+def order_choices(name, case):
+    orders = case.orders
+    return [(nu,) for nu in orders] if ORDERS[name] == 1 else [(0, 0), (1, 0), (min(2, max(orders)), 1)]
+
+
+@pytest.mark.parametrize("name", ORDERS)
+@pytest.mark.parametrize("dtype", DTYPES, ids=lambda dtype: str(dtype).removeprefix("torch."))
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_accuracy(name, dtype, case, device, backend):
+    tensors = make_inputs(case, dtype, device)
+    before = {k: None if t is None else t.clone() for k, t in tensors.items()}
+    for orders in order_choices(name, case):
+        answer = run(name, case, tensors, orders, backend)
+        assert answer.dtype == dtype and answer.device.type == device
+        assert_accurate(name, case, answer, tensors, orders)
+    assert all(t is None or torch.equal(t, tensors[k]) for k, t in before.items())  # inputs are never written to
+
+
+@pytest.mark.parametrize("name", ORDERS)
+@pytest.mark.parametrize("nu", [0, 1, 3, 4])
+def test_nan_reaches_its_own_answers_only(name, nu, device, backend):
+    tensors = make_inputs(SPECIAL, device=device)
+    orders = (nu,) * ORDERS[name]
+    clean = run(name, SPECIAL, tensors, orders, backend)
+    tensors["x"] = tensors["x"].clone()
+    tensors["x"][2, 1] = float("nan")
+    answer = run(name, SPECIAL, tensors, orders, backend)
+    touched = torch.zeros_like(clean, dtype=torch.bool)
+    touched[{"forward": 2, "grad_input": (2, 1), "quadratic": (2, 1)}.get(name, 1)] = True  # row, element, or input 1's slots
+    assert answer[touched].isnan().all()
+    assert torch.equal(answer[~touched], clean[~touched])
+
+
+@pytest.mark.parametrize("base", fastkan.bases.BASES)
+@pytest.mark.parametrize("far", [float("inf"), 1e30, 3e4])
+def test_far_outside_only_the_base_speaks(base, far, device, backend):
+    knots = torch.linspace(-2, 2, 12, dtype=torch.float64, device=device)[None]
+    x = torch.tensor([[-far], [far]], dtype=torch.float64, device=device)
+    weight = torch.ones(1, 9, 1, dtype=torch.float64, device=device)
+    left, right = {"silu": (0, far), "gelu": (0, far), "relu": (0, far), "tanh": (-1, 1), "identity": (-far, far), "zero": (0, 0)}[base]
+    slopes = {"identity": (1, 1), "silu": (0, 1), "gelu": (0, 1), "relu": (0, 1)}.get(base, (0, 0))
+    for nu, expected in enumerate([(left, right), slopes, (0, 0), (0, 0), (0, 0)]):
+        y = ops.forward(x, weight, None, knots, 3, base, backend, nu)
+        assert y.flatten().tolist() == list(expected), f"order {nu}"
+
+
+@pytest.mark.parametrize("nu", range(5))
+def test_both_sides_of_every_knot(nu, device, backend):
+    """On a knot, one rounding below and above it, and at both ends of the extended grid."""
+    knots = torch.tensor([[-3.0, -2, -1.5, 0, 0.25, 1, 1.7, 2, 3.1, 3.5, 4]], dtype=torch.float64, device=device)
+    below, above = torch.full_like(knots, -torch.inf), torch.full_like(knots, torch.inf)
+    x = torch.cat((knots, knots.nextafter(below), knots.nextafter(above)), 1).T.contiguous()
+    case = Case(len(x), 1, 3, grid_size=4)
+    tensors = make_inputs(case, device=device) | {"x": x, "knots": knots}
+    assert_accurate("forward", case, run("forward", case, tensors, (nu,), backend), tensors, (nu,))
+
+
+@pytest.mark.parametrize("name", ORDERS)
+@pytest.mark.parametrize("B, I, O", [(0, 3, 4), (5, 0, 4), (5, 3, 0), (0, 0, 0)])
+def test_empty(name, B, I, O, device, backend):  # noqa: E741
+    case = Case(B, I, O)
+    tensors = make_inputs(case, device=device)
+    answer = run(name, case, tensors, (0,) * ORDERS[name], backend)
+    nothing_to_sum = not (B and I and (O or name in ("gram", "quadratic")))
+    assert bool(answer.any()) != nothing_to_sum  # zeros, or no entries at all
+
+
+@pytest.mark.parametrize("name", ORDERS)
+def test_strides_do_not_matter(name, device, backend):
+    case = Case(8, 4, 6, row_weight=True)
+    tensors = make_inputs(case, torch.float32, device)
+    orders = (1,) * ORDERS[name]
+    answer = run(name, case, tensors, orders, backend)
+    for layout in (
+        lambda t: t.transpose(0, 1).contiguous().transpose(0, 1),
+        lambda t: t.repeat_interleave(2, -1)[..., ::2],
+        lambda t: torch.nn.functional.pad(t, (1, 2), value=float("nan"))[..., 1:-2],
+        lambda t: torch.cat((t.new_full((1,), torch.nan), t.flatten()))[1:].view(t.shape),
+    ):
+        odd = {k: layout(t) for k, t in tensors.items()}
+        same = run(name, case, odd, orders, backend)
+        if backend == "reference":  # PyTorch's GEMM may sum another layout in another order
+            assert_accurate(name, case, same, tensors, orders)
+        else:
+            assert torch.equal(same, answer)
+    row = {k: t[:1].expand(8, *t.shape[1:]) if len(t) == 8 else t for k, t in tensors.items()}
+    assert_accurate(name, case, run(name, case, row, orders, backend), row, orders)  # stride 0, as from y.sum().backward()
+
+
+@pytest.mark.parametrize("name", ORDERS)
+def test_deterministic(name, device, backend):
+    case = Case(700, 9, 33, row_weight=True)
+    tensors = make_inputs(case, torch.float32, device)
+    answers = []
+    threads = torch.get_num_threads()
+    for count in (1, 2, 3, threads):
+        torch.set_num_threads(count)
+        answers += [run(name, case, tensors, (0,) * ORDERS[name], backend) for _ in range(3)]
+        if backend == "reference":  # PyTorch's own kernels: repeatable for one thread count
+            answers = answers[-3:]
+        assert all(torch.equal(answers[0], answer) for answer in answers)
+    torch.set_num_threads(threads)
+
+
+# ---- choosing
+
+
+def test_named_backend_is_obeyed_or_says_why():
+    layer = fastkan.KANLinear(2, 3, backend="cuda")
+    if not torch.cuda.is_available():
+        with pytest.raises(RuntimeError, match="backend 'cuda' cannot serve this call: "):
+            layer(torch.zeros(1, 2))
+    with pytest.raises(ValueError, match="backend: expected one of .* received 'fast'"):
+        fastkan.KANLinear(2, 3, backend="fast")
+    with pytest.raises(ValueError, match="received 'fast'"), fastkan.backend("fast"):
+        pass
+
+
+def test_degree_past_the_core_goes_to_the_reference():
+    assert backends.available("cpu", degree=9) == ["reference"]
+    knots = fastkan.grid.uniform(2, 3, 9, (-1, 1))
+    y = fastkan.functional.kan_linear(torch.zeros(1, 2).double(), torch.ones(2, 13, 1).double(), knots, degree=9)
+    torch.testing.assert_close(y, torch.tensor([[2.0]], dtype=torch.float64))  # partition of unity, twice
+
+
+def test_context_serves_backward_too(monkeypatch):
+    used = []
+    table = {b.name: b for b in backends.TABLE}
+    monkeypatch.setattr(backends, "select", lambda name, *rest: used.append(name) or table["reference"])
+    x = torch.zeros(2, 2, requires_grad=True)
+    layer = fastkan.KANLinear(2, 3)
+    with fastkan.backend("reference"):
+        y = layer(x)
+    y.sum().backward()
+    assert used == ["reference"] * 3  # forward inside, both gradients outside the block
+
+
+def test_context_is_of_its_own_thread():
+    seen = []
+    with fastkan.backend("reference"):
+        other = threading.Thread(target=lambda: seen.append(backends.resolve(None)))
+        other.start()
+        other.join()
+        assert backends.resolve(None) == "reference"
+    assert seen == [""] and backends.resolve(None) == ""
+
+
+def test_environment_variable():
+    code = "import fastkan; print(fastkan.backends.resolve(None))"
+    good = subprocess.run([sys.executable, "-c", code], env=os.environ | {"FASTKAN_BACKEND": "reference"}, capture_output=True, text=True)
+    assert good.stdout.strip() == "reference"
+    bad = subprocess.run([sys.executable, "-c", code], env=os.environ | {"FASTKAN_BACKEND": "fast"}, capture_output=True, text=True)
+    assert bad.returncode and "received 'fast'" in bad.stderr

@@ -1,0 +1,130 @@
+"""The reference against scipy's B-splines, values computed by pykan itself, and the identities of B-splines."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from cases import CASES, Case, make_inputs, make_knots
+from scipy.interpolate import BSpline
+
+import fastkan
+from fastkan import reference
+from fastkan.bases import BASES, base_derivative, check_base
+
+GOLDEN = Path(__file__).parent / "data" / "golden.npz"  # see data/README.md
+EPS = torch.finfo(torch.float64).eps
+
+
+def golden_layers():
+    with np.load(GOLDEN) as file:
+        arrays = {key: torch.from_numpy(np.asarray(file[key])) for key in file.files}
+    names = sorted({key.split("/")[0] for key in arrays})
+    return {n: {key.split("/")[1]: value for key, value in arrays.items() if key.startswith(f"{n}/")} for n in names}
+
+
+LAYERS = golden_layers()
+
+
+def assert_close(answer, expected, condition=1.0):
+    """Two float64 computations of sums of at most a few hundred terms: 64 units of the largest entry, times a condition number."""
+    scale = float(expected.abs().max()) * condition
+    assert float((answer - expected).detach().abs().max()) <= 64 * EPS * scale
+
+
+@pytest.mark.parametrize("layer", LAYERS.values(), ids=LAYERS)
+def test_golden(layer, backend):
+    """Basis, forward, gradient and Hessian-vector products that pykan 0.2.8 gives in float64."""
+    degree, x, weight = int(layer["degree"]), layer["x"].clone().requires_grad_(), layer["weight"].clone().requires_grad_()
+    scale_sp, mask = layer["scale_sp"][:, None], layer["mask"]
+    assert_close(reference.basis(layer["x"], layer["knots"], degree), layer["basis"])
+    y = fastkan.functional.kan_linear(x, weight, layer["knots"], degree=degree, backend=backend)
+    assert_close(y, layer["y"])
+    grad_x, grad_weight = torch.autograd.grad(y, (x, weight), layer["g"], create_graph=True)
+    # Derivatives divide by knot spacings; narrow cells of the adaptive grids amplify rounding by their ratio to the mean.
+    cells = layer["knots"].diff(dim=1)
+    condition = float((cells.mean(1) / cells.min(1).values).max()) * degree
+    assert_close(grad_x, layer["grad_x"], condition)
+    assert_close((grad_weight[:, :-1] * scale_sp).transpose(1, 2), layer["grad_coef_pykan"])
+    assert_close(grad_weight[:, -1] * mask, layer["grad_scale_base"])
+    hvp_x, hvp_weight = torch.autograd.grad(grad_x, (x, weight), layer["q"])
+    assert_close(hvp_x, layer["hvp_x"], condition**2)
+    assert_close((hvp_weight[:, :-1] * scale_sp).transpose(1, 2), layer["hvp_coef_pykan"], condition)
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_scipy(case):
+    """Every derivative of every spline on the inner grid, where scipy's extrapolation plays no part."""
+    knots = make_knots(case)
+    x = make_inputs(case)["x"]
+    for nu in range(case.degree + 2):
+        values = reference.basis(x, knots, case.degree, nu)
+        for i in range(case.I):
+            t = knots[i].numpy()
+            splines = BSpline(t, np.eye(len(t) - case.degree - 1), case.degree, extrapolate=False)
+            inner = (x[:, i] >= t[case.degree]) & (x[:, i] < t[-case.degree - 1])
+            if nu > case.degree:
+                assert not values[:, i].any()
+                continue
+            with np.errstate(invalid="ignore", divide="ignore"):
+                expected = torch.from_numpy(splines(x[inner, i].numpy(), nu=nu))
+            if case.knots == "repeated":  # scipy has no 0/0 := 0 for its derivatives
+                inner, expected = inner[:0], expected[:0]
+            if len(expected):
+                assert float((values[inner, i] - expected).abs().max()) <= 64 * EPS * max(1.0, float(expected.abs().max()))
+
+
+@pytest.mark.parametrize("degree", range(1, 9))
+@pytest.mark.parametrize("kind", ["uniform", "spread"])
+def test_partition_of_unity(degree, kind):
+    case = Case(1, 3, 1, grid_size=7, degree=degree, knots=kind)
+    knots = make_knots(case)
+    inner = fastkan.grid.grid_points(knots, degree)
+    x = (inner[:, :1] + (inner[:, -1:] - inner[:, :1]) * torch.linspace(0, 1, 201, dtype=torch.float64)).T
+    total = reference.basis(x, knots, degree).sum(-1)
+    assert float((total - 1).abs().max()) <= 4 * (degree + 1) * EPS
+    slope = reference.basis(x[:-1], knots, degree, 1).sum(-1)  # at the end itself degree 1 already has the slope beyond
+    assert float(slope.abs().max()) <= 64 * degree * EPS / float(knots.diff(dim=1).min())
+
+
+@pytest.mark.parametrize("degree", range(1, 9))
+def test_derivatives_are_those_of_autograd(degree):
+    """Each order is what autograd makes of the order below, wherever that is differentiable."""
+    knots = make_knots(Case(1, 2, 1, degree=degree, knots="spread"))
+    x = (torch.rand(40, 2, dtype=torch.float64) * 6 - 3).requires_grad_()
+    for nu in range(degree):
+        value = reference.basis(x, knots, degree, nu)
+        direction = torch.randn_like(value)
+        (slope,) = torch.autograd.grad(value, x, direction)
+        expected = (reference.basis(x, knots, degree, nu + 1) * direction).sum(-1)
+        assert float((slope - expected).abs().max()) <= 1e3 * EPS * float(expected.abs().max())
+
+
+@pytest.mark.parametrize("base", BASES)
+def test_base_derivatives_are_those_of_autograd(base):
+    x = torch.cat((torch.linspace(-20, 20, 2001, dtype=torch.float64), torch.tensor([-300.0, 300.0]).double())).requires_grad_()
+    torch_base = {"silu": torch.nn.functional.silu, "gelu": torch.nn.functional.gelu, "tanh": torch.tanh, "relu": torch.relu}
+    value = torch_base.get(base, lambda t: t * 1.0 if base == "identity" else t * 0.0)(x)
+    for nu in range((BASES[base].max_nu or 3) + 1):
+        assert float((base_derivative(x.detach(), base, nu) - value.detach()).abs().max()) <= 16 * EPS * 2**nu * 20
+        value = torch.autograd.grad(value.sum(), x, create_graph=True)[0] if value.requires_grad else torch.zeros_like(x)
+
+
+def test_base_past_its_closed_forms_raises():
+    check_base("silu", 4)
+    check_base("relu", 100)
+    with pytest.raises(NotImplementedError, match="nu: base='silu' has closed forms up to derivative order 4, received order 5"):
+        check_base("silu", 5)
+    with pytest.raises(ValueError, match="base: expected one of silu.*received 'swish'"):
+        check_base("swish")
+
+
+def test_reference_gradients():
+    """The reference is differentiable PyTorch itself, whatever ops.py adds."""
+    tensors = make_inputs(Case(4, 2, 3, grid_size=3, knots="spread"))
+    x = (tensors["x"] + 0.01).requires_grad_()  # off the knots
+
+    def function(x, weight):
+        return reference.forward(x, weight, None, tensors["knots"], 3, "silu", 0)
+
+    assert torch.autograd.gradcheck(function, (x, tensors["weight"].requires_grad_()))
