@@ -2,7 +2,7 @@
 
 import torch  # noqa: F401  first: the compiled core then shares torch's OpenMP runtime instead of starting a second one
 
-from fastkan import functional, grid, nn, ops, reference
+from fastkan import functional, grid, info, nn, ops, reference
 from fastkan.backends import backend
 from fastkan.nn import KAN, KANLinear, ReplaceReport, replace_linear
 
@@ -14,6 +14,7 @@ __all__ = [
     "backend",
     "functional",
     "grid",
+    "info",
     "nn",
     "ops",
     "reference",

@@ -2,12 +2,15 @@
 
 import functools
 import importlib
+import json
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from importlib import resources
 from types import ModuleType
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -49,6 +52,13 @@ def _load_extension() -> ModuleType | None:
 extension = _load_extension()
 
 
+@functools.cache
+def build_record() -> dict[str, Any]:
+    """What setup.py decided and why, or an empty record where fastkan runs from a bare checkout."""
+    record = resources.files("fastkan").joinpath("_build.json")
+    return json.loads(record.read_text()) if record.is_file() else {}
+
+
 # ---- the compiled core: contiguous tensors in, data pointers to C++, a fresh tensor out
 
 
@@ -59,17 +69,17 @@ def _pointer(tensor: Tensor | None) -> int:
 def _compiled(device: str) -> dict[str, Callable[..., Tensor]]:
     """The five operations of `_C` for one device; contracts and argument order are those of reference.py."""
 
-    def where(x: Tensor) -> tuple[int, ...]:
+    def where(result: Tensor) -> tuple[int, ...]:
         if device == "cuda":
-            index = x.device.index
+            index = result.device.index
             return index, torch.cuda.current_stream(index).cuda_stream
         return (torch.get_num_threads(),)
 
-    def call(name: str, tensors: tuple[Tensor | None, ...], result: Tensor, sizes: tuple[int, ...], settings: tuple):
-        x = result if tensors[0] is None else tensors[0]
+    def call(name: str, tensors: tuple, result: Tensor, sizes: tuple[int, ...], settings: tuple) -> Tensor:
         held = [None if t is None else t.contiguous() for t in tensors]  # alive until the call returns
-        dtype = str(x.dtype).removeprefix("torch.")
-        getattr(extension, f"{device}_{name}")(*map(_pointer, held), _pointer(result), *sizes, *settings, dtype, *where(x))
+        dtype = str(result.dtype).removeprefix("torch.")
+        run = getattr(extension, f"{device}_{name}")
+        run(*map(_pointer, held), _pointer(result), *sizes, *settings, dtype, *where(result))
         return result
 
     def forward(x, weight, row_weight, knots, degree, base, nu):
@@ -114,7 +124,10 @@ def _compiled_declines(device: str, missing: Callable[[], str | None]) -> Callab
 
 
 def _core_missing() -> str | None:
-    return "the compiled core is not in this installation (python -m fastkan info says why)" if extension is None else None
+    if extension is not None:
+        return None
+    reason = build_record().get("reason") or "it was not built (pip install . in the checkout builds it)"
+    return f"the compiled core is not in this installation: {reason}"
 
 
 @functools.cache
@@ -122,7 +135,7 @@ def _cuda_missing() -> str | None:
     if extension is None:
         return _core_missing()
     if not hasattr(extension, "cuda_forward"):
-        return "the compiled core was built without CUDA (python -m fastkan info says why)"
+        return f"the compiled core was built without CUDA: {build_record().get('cuda_reason', 'no record of why')}"
     if not torch.cuda.is_available():
         return "torch sees no CUDA device"
     return extension.cuda_unavailable_reason()
@@ -130,11 +143,20 @@ def _cuda_missing() -> str | None:
 
 TABLE = (
     Backend("cuda", "CUDA C++ (csrc/cuda)", **_compiled("cuda"), declines=_compiled_declines("cuda", _cuda_missing)),
-    Backend("cpu", "C++, threads, local support (csrc/cpu)", **_compiled("cpu"), declines=_compiled_declines("cpu", _core_missing)),
+    Backend(
+        "cpu",
+        "C++, threads, local support (csrc/cpu)",
+        **_compiled("cpu"),
+        declines=_compiled_declines("cpu", _core_missing),
+    ),
     Backend(
         "reference",
         "plain PyTorch (reference.py)",
-        *(getattr(reference, name) for name in ("forward", "grad_input", "grad_weight", "gram", "quadratic")),
+        reference.forward,
+        reference.grad_input,
+        reference.grad_weight,
+        reference.gram,
+        reference.quadratic,
         declines=lambda device, dtype, degree: None,
     ),
 )
@@ -156,7 +178,8 @@ def _environment_choice() -> str:
     return check_name(name) if name else ""
 
 
-_choice: ContextVar[str] = ContextVar("fastkan_backend", default=_environment_choice())
+_environment = _environment_choice()  # read once: no call pays for it
+_choice: ContextVar[str | None] = ContextVar("fastkan_backend", default=None)
 
 
 @contextmanager
@@ -176,7 +199,7 @@ def resolve(name: str | None) -> str:
     """
     if name is not None:
         return check_name(name)
-    return "" if torch.compiler.is_compiling() else _choice.get()
+    return "" if torch.compiler.is_compiling() else _choice.get() or _environment
 
 
 @functools.lru_cache(maxsize=256)

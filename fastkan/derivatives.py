@@ -5,6 +5,7 @@ three kernels (and gram with its adjoint) give gradients, double backward, Hessi
 """
 
 from collections.abc import Callable
+from typing import Any
 
 from torch import Tensor
 
@@ -21,107 +22,108 @@ def total(*terms: Tensor | None) -> Tensor | None:
     return sum(present[1:], present[0]) if present else None
 
 
-def closure(forward, grad_input, grad_weight, gram, quadratic) -> dict[str, tuple[Callable, Callable]]:
-    """(backward, jvp) of the five operations, written with whichever five are passed in.
-
-    ctx holds `saved_tensors` (the tensors, then knots), `settings` = (degree, base, backend) and `orders` = (nu[, mu]).
-    """
-
-    def forward_backward(ctx, q):
-        x, weight, r, *s, nu, need = *saved(ctx), ctx.needs_input_grad
-        return (
-            times(r, grad_input(x, weight, q, *s, nu + 1)) if need[0] else None,
-            grad_weight(x, q, r, *s, nu) if need[1] else None,
-            grad_input(x, weight, q, *s, nu) if need[2] else None,
-        )
-
-    def forward_jvp(ctx, dx, dweight, dr):
-        x, weight, r, *s, nu = saved(ctx)
-        return total(
-            None if dx is None else forward(x, weight, times(dx, r), *s, nu + 1),
-            None if dweight is None else forward(x, dweight, r, *s, nu),
-            None if dr is None else forward(x, weight, dr, *s, nu),
-        )
-
-    def grad_input_backward(ctx, q):
-        x, weight, g, *s, nu, need = *saved(ctx), ctx.needs_input_grad
-        return (
-            q * grad_input(x, weight, g, *s, nu + 1) if need[0] else None,
-            grad_weight(x, g, q, *s, nu) if need[1] else None,
-            forward(x, weight, q, *s, nu) if need[2] else None,
-        )
-
-    def grad_input_jvp(ctx, dx, dweight, dg):
-        x, weight, g, *s, nu = saved(ctx)
-        return total(
-            None if dx is None else dx * grad_input(x, weight, g, *s, nu + 1),
-            None if dweight is None else grad_input(x, dweight, g, *s, nu),
-            None if dg is None else grad_input(x, weight, dg, *s, nu),
-        )
-
-    def grad_weight_backward(ctx, q):
-        x, g, r, *s, nu, need = *saved(ctx), ctx.needs_input_grad
-        return (
-            times(r, grad_input(x, q, g, *s, nu + 1)) if need[0] else None,
-            forward(x, q, r, *s, nu) if need[1] else None,
-            grad_input(x, q, g, *s, nu) if need[2] else None,
-        )
-
-    def grad_weight_jvp(ctx, dx, dg, dr):
-        x, g, r, *s, nu = saved(ctx)
-        return total(
-            None if dx is None else grad_weight(x, g, times(dx, r), *s, nu + 1),
-            None if dg is None else grad_weight(x, dg, r, *s, nu),
-            None if dr is None else grad_weight(x, g, dr, *s, nu),
-        )
-
-    def both_orders(operation, x, second, *settings):
-        *s, nu, mu = settings
-        return operation(x, second, *s, nu + 1, mu) + operation(x, second, *s, nu, mu + 1)
-
-    def gram_backward(ctx, q):
-        x, r, *s, need = *saved(ctx), ctx.needs_input_grad
-        return (
-            times(r, both_orders(quadratic, x, q, *s)) if need[0] else None,
-            quadratic(x, q, *s) if need[1] else None,
-        )
-
-    def gram_jvp(ctx, dx, dr):
-        x, r, *s = saved(ctx)
-        return total(
-            None if dx is None else both_orders(gram, x, times(dx, r), *s), None if dr is None else gram(x, dr, *s)
-        )
-
-    def quadratic_backward(ctx, q):
-        x, form, *s, need = *saved(ctx), ctx.needs_input_grad
-        return (
-            q * both_orders(quadratic, x, form, *s) if need[0] else None,
-            gram(x, q, *s) if need[1] else None,
-        )
-
-    def quadratic_jvp(ctx, dx, dform):
-        x, form, *s = saved(ctx)
-        return total(
-            None if dx is None else dx * both_orders(quadratic, x, form, *s),
-            None if dform is None else quadratic(x, dform, *s),
-        )
-
-    return {
-        "forward": (forward_backward, forward_jvp),
-        "grad_input": (grad_input_backward, grad_input_jvp),
-        "grad_weight": (grad_weight_backward, grad_weight_jvp),
-        "gram": (gram_backward, gram_jvp),
-        "quadratic": (quadratic_backward, quadratic_jvp),
-    }
-
-
-def saved(ctx) -> tuple:
+def saved(ctx: Any) -> tuple[Any, ...]:
     return (*ctx.saved_tensors, *ctx.settings, *ctx.orders)
 
 
-def rules(name: str, backward: Callable, jvp: Callable) -> tuple[Callable, Callable, Callable, Callable]:
+class Closure:
+    """Backward and jvp of the five operations, written with whichever five it is given (raw ops, or the routed functions).
+
+    ctx holds `saved_tensors` (the operation's tensors, then knots), `settings` = (degree, base, backend), `orders` = (nu[, mu]).
+    """
+
+    def __init__(self, **operations: Callable[..., Tensor]) -> None:
+        self.forward, self.grad_input, self.grad_weight, self.gram, self.quadratic = (operations[name] for name in FIRST_SETTING)
+
+    def rules(self, name: str) -> tuple[Callable[..., Any], Callable[..., Any]]:
+        """(backward, jvp) of one operation."""
+        return getattr(self, f"{name}_backward"), getattr(self, f"{name}_jvp")
+
+    def forward_backward(self, ctx: Any, q: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight, r, *s, nu, need = *saved(ctx), ctx.needs_input_grad
+        return (
+            times(r, self.grad_input(x, weight, q, *s, nu + 1)) if need[0] else None,
+            self.grad_weight(x, q, r, *s, nu) if need[1] else None,
+            self.grad_input(x, weight, q, *s, nu) if need[2] else None,
+        )
+
+    def forward_jvp(self, ctx: Any, dx: Tensor | None, dweight: Tensor | None, dr: Tensor | None) -> Tensor | None:
+        x, weight, r, *s, nu = saved(ctx)
+        return total(
+            None if dx is None else self.forward(x, weight, times(dx, r), *s, nu + 1),
+            None if dweight is None else self.forward(x, dweight, r, *s, nu),
+            None if dr is None else self.forward(x, weight, dr, *s, nu),
+        )
+
+    def grad_input_backward(self, ctx: Any, q: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight, g, *s, nu, need = *saved(ctx), ctx.needs_input_grad
+        return (
+            q * self.grad_input(x, weight, g, *s, nu + 1) if need[0] else None,
+            self.grad_weight(x, g, q, *s, nu) if need[1] else None,
+            self.forward(x, weight, q, *s, nu) if need[2] else None,
+        )
+
+    def grad_input_jvp(self, ctx: Any, dx: Tensor | None, dweight: Tensor | None, dg: Tensor | None) -> Tensor | None:
+        x, weight, g, *s, nu = saved(ctx)
+        return total(
+            None if dx is None else dx * self.grad_input(x, weight, g, *s, nu + 1),
+            None if dweight is None else self.grad_input(x, dweight, g, *s, nu),
+            None if dg is None else self.grad_input(x, weight, dg, *s, nu),
+        )
+
+    def grad_weight_backward(self, ctx: Any, q: Tensor) -> tuple[Tensor | None, ...]:
+        x, g, r, *s, nu, need = *saved(ctx), ctx.needs_input_grad
+        return (
+            times(r, self.grad_input(x, q, g, *s, nu + 1)) if need[0] else None,
+            self.forward(x, q, r, *s, nu) if need[1] else None,
+            self.grad_input(x, q, g, *s, nu) if need[2] else None,
+        )
+
+    def grad_weight_jvp(self, ctx: Any, dx: Tensor | None, dg: Tensor | None, dr: Tensor | None) -> Tensor | None:
+        x, g, r, *s, nu = saved(ctx)
+        return total(
+            None if dx is None else self.grad_weight(x, g, times(dx, r), *s, nu + 1),
+            None if dg is None else self.grad_weight(x, dg, r, *s, nu),
+            None if dr is None else self.grad_weight(x, g, dr, *s, nu),
+        )
+
+    @staticmethod
+    def both_orders(operation: Callable[..., Tensor], x: Tensor, second: Tensor | None, *settings: Any) -> Tensor:
+        *s, nu, mu = settings
+        return operation(x, second, *s, nu + 1, mu) + operation(x, second, *s, nu, mu + 1)
+
+    def gram_backward(self, ctx: Any, q: Tensor) -> tuple[Tensor | None, ...]:
+        x, r, *s, need = *saved(ctx), ctx.needs_input_grad
+        return (
+            times(r, self.both_orders(self.quadratic, x, q, *s)) if need[0] else None,
+            self.quadratic(x, q, *s) if need[1] else None,
+        )
+
+    def gram_jvp(self, ctx: Any, dx: Tensor | None, dr: Tensor | None) -> Tensor | None:
+        x, r, *s = saved(ctx)
+        return total(
+            None if dx is None else self.both_orders(self.gram, x, times(dx, r), *s), None if dr is None else self.gram(x, dr, *s)
+        )
+
+    def quadratic_backward(self, ctx: Any, q: Tensor) -> tuple[Tensor | None, ...]:
+        x, form, *s, need = *saved(ctx), ctx.needs_input_grad
+        return (
+            q * self.both_orders(self.quadratic, x, form, *s) if need[0] else None,
+            self.gram(x, q, *s) if need[1] else None,
+        )
+
+    def quadratic_jvp(self, ctx: Any, dx: Tensor | None, dform: Tensor | None) -> Tensor | None:
+        x, form, *s = saved(ctx)
+        return total(
+            None if dx is None else dx * self.both_orders(self.quadratic, x, form, *s),
+            None if dform is None else self.quadratic(x, dform, *s),
+        )
+
+
+def autograd_rules(name: str, closure: Closure) -> tuple[Callable[..., Any], ...]:
     """(keep for register_autograd, keep for a Function, backward, jvp) with every argument of the op accounted for."""
     first = FIRST_SETTING[name]
+    backward, jvp = closure.rules(name)
     settings = 5 if name in ("gram", "quadratic") else 4  # arguments after knots: degree, base, backend, nu[, mu]
 
     def keep_for_op(ctx, inputs, output):

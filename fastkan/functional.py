@@ -60,8 +60,9 @@ def _check(x: Tensor, weight: Tensor, knots: Tensor, bias: Tensor | None, degree
 
 def _value_dtype(x: Tensor, weight: Tensor) -> torch.dtype:
     """The dtype of weight, products and answer: autocast's where it is on, else x's, which weight must share."""
-    if torch.is_autocast_enabled(x.device.type) and x.dtype != torch.float64:
-        return torch.get_autocast_dtype(x.device.type)
+    device = x.device.type
+    if x.dtype != torch.float64 and torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device):
+        return torch.get_autocast_dtype(device)
     if weight.dtype != x.dtype:
         raise TypeError(f"weight: expected x's dtype {x.dtype}, received {weight.dtype}")
     return x.dtype

@@ -96,7 +96,7 @@ def _quadrature(old: Tensor, points: Tensor, degree: int) -> tuple[Tensor, Tenso
 
 
 def refit(weight: Tensor, old: Tensor, new: Tensor, degree: int) -> Tensor:
-    """Weight [I, M', O] on the knots `new` whose splines are nearest, in least squares over the new grid, to weight [I, M, O] on `old`.
+    """Weight [I, M', O] on the knots `new`, in least squares over the new grid nearest to weight [I, M, O] on the knots `old`.
 
     Where the new spline space holds the old function (nested refinement) that is the same function. The normal matrix comes
     from gram; a ridge of 1e-14 of its mean diagonal towards the values at the Greville abscissae settles coefficients that
@@ -118,4 +118,6 @@ def refit(weight: Tensor, old: Tensor, new: Tensor, degree: int) -> Tensor:
         ridge = 1e-14 * normal[part].diagonal(dim1=1, dim2=2).mean(1)[:, None, None]
         matrix = normal[part] + ridge * torch.eye(splines, dtype=x.dtype, device=x.device)
         fitted.append(torch.linalg.solve(matrix, cross @ coefficients[part] + ridge * prior))
-    return torch.cat((torch.cat(fitted) if fitted else coefficients.new_empty((0, splines, weight.shape[2])), weight[:, -1:]), dim=1)
+    return torch.cat(
+        (torch.cat(fitted) if fitted else coefficients.new_empty((0, splines, weight.shape[2])), weight[:, -1:]), dim=1
+    )

@@ -18,7 +18,7 @@ from torch import Tensor
 from fastkan import backends, reference
 from fastkan.bases import check_base
 from fastkan.compat import dual_active, functorch_active, jvp_depth
-from fastkan.derivatives import FIRST_SETTING, closure, rules
+from fastkan.derivatives import FIRST_SETTING, Closure, autograd_rules
 
 SETTINGS = "Tensor knots, int degree, str base, str backend, int nu"
 SCHEMAS = {
@@ -107,10 +107,7 @@ def _vmap_rule(name: str) -> Callable:
         if rows and all(d is None or k in rows for k, d in enumerate(in_dims)) and info.batch_size:
             return fold(info, in_dims, *arguments)
         moved = [a if d is None else a.movedim(d, 0) for a, d in zip(arguments, in_dims, strict=True)]
-        slices = [
-            op(*(a if d is None else a[k] for a, d in zip(moved, in_dims, strict=True)))
-            for k in range(info.batch_size)
-        ]
+        slices = [op(*(a if d is None else a[k] for a, d in zip(moved, in_dims, strict=True))) for k in range(info.batch_size)]
         return torch.stack(slices), 0
 
     return rule
@@ -120,10 +117,11 @@ library = torch.library.Library("fastkan", "DEF")
 for _name, _schema in SCHEMAS.items():
     library.define(_name + _schema)
 raw = {name: getattr(torch.ops.fastkan, name).default for name in SCHEMAS}
-for _name, _derivatives in closure(**raw).items():
+_raw_closure = Closure(**raw)
+for _name in SCHEMAS:
     library.impl(_name, _implementation(_name), "CompositeExplicitAutograd")
     torch.library.register_fake(f"fastkan::{_name}", _fake(_name), lib=library)
-    _keep_for_op, _, _backward, _ = rules(_name, *_derivatives)
+    _keep_for_op, _, _backward, _ = autograd_rules(_name, _raw_closure)
     torch.library.register_autograd(f"fastkan::{_name}", _backward, setup_context=_keep_for_op, lib=library)
     torch.library.register_vmap(f"fastkan::{_name}", _vmap_rule(_name), lib=library)
 
@@ -157,15 +155,16 @@ def _route(name: str) -> Callable[..., Tensor]:
 forward, grad_input, grad_weight, gram, quadratic = (_route(name) for name in SCHEMAS)
 
 
-def _functions(name: str, backward: Callable, jvp: Callable) -> tuple[type, type]:
+def _functions(name: str, closure: Closure) -> tuple[type, type]:
+    """The cheap Function for plain eager mode, and the one that functorch can transform (its apply costs 4-10x as much)."""
     op = raw[name]
-    _, keep, backward_all, jvp_all = rules(name, backward, jvp)
+    _, keep, backward, jvp = autograd_rules(name, closure)
 
-    def eager_forward(ctx, *arguments):
+    def eager_forward(ctx: Any, *arguments: Any) -> Tensor:
         keep(ctx, arguments)
         return op(*arguments)
 
-    shared = {"backward": staticmethod(backward_all), "jvp": staticmethod(jvp_all)}
+    shared = {"backward": staticmethod(backward), "jvp": staticmethod(jvp)}
     functorch = {
         "generate_vmap_rule": True,
         "setup_context": staticmethod(keep),
@@ -176,5 +175,6 @@ def _functions(name: str, backward: Callable, jvp: Callable) -> tuple[type, type
     return type(f"{name}_eager", bases, shared | eager), type(f"{name}_functorch", bases, shared | functorch)
 
 
-for _name, _derivatives in closure(forward, grad_input, grad_weight, gram, quadratic).items():
-    EAGER[_name], FUNCTORCH[_name] = _functions(_name, *_derivatives)
+_closure = Closure(forward=forward, grad_input=grad_input, grad_weight=grad_weight, gram=gram, quadratic=quadratic)
+for _name in SCHEMAS:
+    EAGER[_name], FUNCTORCH[_name] = _functions(_name, _closure)

@@ -43,9 +43,7 @@ def _weighted(values: Tensor, row_weight: Tensor | None) -> Tensor:
     return values if row_weight is None else values * row_weight[..., None]
 
 
-def forward(
-    x: Tensor, weight: Tensor, row_weight: Tensor | None, knots: Tensor, degree: int, base: str, nu: int
-) -> Tensor:
+def forward(x: Tensor, weight: Tensor, row_weight: Tensor | None, knots: Tensor, degree: int, base: str, nu: int) -> Tensor:
     """y[b,o] = sum_i r[b,i] sum_m f_m^(nu)(x[b,i]) weight[i,m,o]: x, r [B, I], weight [I, M, O] -> [B, O]."""
     return torch.einsum("bim,imo->bo", _weighted(slots(x, knots, degree, base, nu), row_weight), weight)
 

@@ -1,8 +1,8 @@
 """The one table of shapes, grids and bases that every backend runs, with the exact answer and the tolerance.
 
 Exact answers come from an independent implementation in numpy's extended precision. An answer is right when its error is at
-most 2x (3x for gradients) that of the plain PyTorch expression in the same dtype on the same inputs, plus two rounding units of the
-largest entry: the yardstick may be exact by luck where every term but one is 0.
+most 2x (3x for gradients) that of the plain PyTorch expression in the same dtype on the same inputs, plus two rounding units
+of the largest entry: the yardstick may be exact by luck where every term but one is 0.
 """
 
 import functools
@@ -17,7 +17,13 @@ from fastkan import reference
 from fastkan.bases import BASES
 
 DTYPES = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
-ORDERS = {"forward": 1, "grad_input": 1, "grad_weight": 1, "gram": 2, "quadratic": 2}  # how many derivative orders an op takes
+ORDERS = {
+    "forward": 1,
+    "grad_input": 1,
+    "grad_weight": 1,
+    "gram": 2,
+    "quadratic": 2,
+}  # how many derivative orders an op takes
 FACTOR = {"forward": 2, "grad_input": 3, "grad_weight": 3, "gram": 3, "quadratic": 3}
 
 
@@ -26,8 +32,8 @@ class Case:
     """B rows, I inputs, O outputs, grid_size, degree; knots: uniform, spread (every input its own) or repeated."""
 
     B: int
-    I: int  # noqa: E741  the letter of the design
-    O: int  # noqa: E741
+    I: int
+    O: int
     grid_size: int = 5
     degree: int = 3
     knots: str = "uniform"
@@ -96,7 +102,7 @@ def make_inputs(case, dtype=torch.float64, device="cpu", seed=0):
         return torch.randn(*shape, generator=generator, dtype=torch.float64).to(dtype).to(device)
 
     x = make_x(case, knots, generator).to(dtype).to(device)
-    tensors = {
+    return {
         "x": x,
         "weight": normal(case.I, case.slots, case.O),
         "row_weight": normal(case.B, case.I) if case.row_weight else None,
@@ -104,7 +110,6 @@ def make_inputs(case, dtype=torch.float64, device="cpu", seed=0):
         "form": normal(case.I, case.slots, case.slots),
         "knots": knots.to(torch.float64 if dtype == torch.float64 else torch.float32).to(device),
     }
-    return tensors
 
 
 ARGUMENTS = {

@@ -59,7 +59,14 @@ def test_far_outside_only_the_base_speaks(base, far, device, backend):
     knots = torch.linspace(-2, 2, 12, dtype=torch.float64, device=device)[None]
     x = torch.tensor([[-far], [far]], dtype=torch.float64, device=device)
     weight = torch.ones(1, 9, 1, dtype=torch.float64, device=device)
-    left, right = {"silu": (0, far), "gelu": (0, far), "relu": (0, far), "tanh": (-1, 1), "identity": (-far, far), "zero": (0, 0)}[base]
+    left, right = {
+        "silu": (0, far),
+        "gelu": (0, far),
+        "relu": (0, far),
+        "tanh": (-1, 1),
+        "identity": (-far, far),
+        "zero": (0, 0),
+    }[base]
     slopes = {"identity": (1, 1), "silu": (0, 1), "gelu": (0, 1), "relu": (0, 1)}.get(base, (0, 0))
     for nu, expected in enumerate([(left, right), slopes, (0, 0), (0, 0), (0, 0)]):
         y = ops.forward(x, weight, None, knots, 3, base, backend, nu)
@@ -79,7 +86,7 @@ def test_both_sides_of_every_knot(nu, device, backend):
 
 @pytest.mark.parametrize("name", ORDERS)
 @pytest.mark.parametrize("B, I, O", [(0, 3, 4), (5, 0, 4), (5, 3, 0), (0, 0, 0)])
-def test_empty(name, B, I, O, device, backend):  # noqa: E741
+def test_empty(name, B, I, O, device, backend):
     case = Case(B, I, O)
     tensors = make_inputs(case, device=device)
     answer = run(name, case, tensors, (0,) * ORDERS[name], backend)
@@ -169,7 +176,11 @@ def test_context_is_of_its_own_thread():
 
 def test_environment_variable():
     code = "import fastkan; print(fastkan.backends.resolve(None))"
-    good = subprocess.run([sys.executable, "-c", code], env=os.environ | {"FASTKAN_BACKEND": "reference"}, capture_output=True, text=True)
+    good = subprocess.run(
+        [sys.executable, "-c", code], env=os.environ | {"FASTKAN_BACKEND": "reference"}, capture_output=True, text=True
+    )
     assert good.stdout.strip() == "reference"
-    bad = subprocess.run([sys.executable, "-c", code], env=os.environ | {"FASTKAN_BACKEND": "fast"}, capture_output=True, text=True)
+    bad = subprocess.run(
+        [sys.executable, "-c", code], env=os.environ | {"FASTKAN_BACKEND": "fast"}, capture_output=True, text=True
+    )
     assert bad.returncode and "received 'fast'" in bad.stderr

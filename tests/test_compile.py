@@ -26,7 +26,8 @@ def test_opcheck(name, layout, case, dtype):
     tensors = make_inputs(case, dtype)
     for requires_grad in (False, True):
         operands = [
-            None if tensors[k] is None else LAYOUTS[layout](tensors[k]).detach().requires_grad_(requires_grad) for k in ARGUMENTS[name]
+            None if tensors[k] is None else LAYOUTS[layout](tensors[k]).detach().requires_grad_(requires_grad)
+            for k in ARGUMENTS[name]
         ]
         if dtype == torch.bfloat16 and requires_grad:
             continue  # its AOT test compares gradients at a tolerance for float32

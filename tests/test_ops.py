@@ -1,4 +1,4 @@
-"""Differentiation: gradients of every order, reverse and forward, for every tensor of every operation, with awkward cotangents."""
+"""Differentiation: gradients of every order, reverse and forward, for each tensor of each operation, with awkward cotangents."""
 
 import itertools
 
@@ -46,7 +46,9 @@ def test_gradgradcheck(name, backend):
 @pytest.mark.parametrize("base", ["identity", "zero", "relu", "tanh", "gelu"])
 def test_gradgradcheck_of_every_base(base, backend):
     case = Case(3, 2, 2, grid_size=3, degree=3, base=base)
-    function, (x, weight, _) = operation("forward", Case(3, 2, 2, grid_size=3, degree=3, base=base, row_weight=True), (0,), backend)
+    function, (x, weight, _) = operation(
+        "forward", Case(3, 2, 2, grid_size=3, degree=3, base=base, row_weight=True), (0,), backend
+    )
     assert case.slots == weight.shape[1]
     assert torch.autograd.gradgradcheck(lambda x, w: function(x, w, None), (x, weight), **TIGHT)
 

@@ -27,7 +27,7 @@ LAYERS = golden_layers()
 
 
 def assert_close(answer, expected, condition=1.0):
-    """Two float64 computations of sums of at most a few hundred terms: 64 units of the largest entry, times a condition number."""
+    """Two float64 computations of sums of a few hundred terms at most: 64 units of the largest entry by a condition number."""
     scale = float(expected.abs().max()) * condition
     assert float((answer - expected).detach().abs().max()) <= 64 * EPS * scale
 
@@ -35,7 +35,11 @@ def assert_close(answer, expected, condition=1.0):
 @pytest.mark.parametrize("layer", LAYERS.values(), ids=LAYERS)
 def test_golden(layer, backend):
     """Basis, forward, gradient and Hessian-vector products that pykan 0.2.8 gives in float64."""
-    degree, x, weight = int(layer["degree"]), layer["x"].clone().requires_grad_(), layer["weight"].clone().requires_grad_()
+    degree, x, weight = (
+        int(layer["degree"]),
+        layer["x"].clone().requires_grad_(),
+        layer["weight"].clone().requires_grad_(),
+    )
     scale_sp, mask = layer["scale_sp"][:, None], layer["mask"]
     assert_close(reference.basis(layer["x"], layer["knots"], degree), layer["basis"])
     y = fastkan.functional.kan_linear(x, weight, layer["knots"], degree=degree, backend=backend)
@@ -103,7 +107,12 @@ def test_derivatives_are_those_of_autograd(degree):
 @pytest.mark.parametrize("base", BASES)
 def test_base_derivatives_are_those_of_autograd(base):
     x = torch.cat((torch.linspace(-20, 20, 2001, dtype=torch.float64), torch.tensor([-300.0, 300.0]).double())).requires_grad_()
-    torch_base = {"silu": torch.nn.functional.silu, "gelu": torch.nn.functional.gelu, "tanh": torch.tanh, "relu": torch.relu}
+    torch_base = {
+        "silu": torch.nn.functional.silu,
+        "gelu": torch.nn.functional.gelu,
+        "tanh": torch.tanh,
+        "relu": torch.relu,
+    }
     value = torch_base.get(base, lambda t: t * 1.0 if base == "identity" else t * 0.0)(x)
     for nu in range((BASES[base].max_nu or 3) + 1):
         assert float((base_derivative(x.detach(), base, nu) - value.detach()).abs().max()) <= 16 * EPS * 2**nu * 20

@@ -1,6 +1,8 @@
 """KAN: a plain stack of KANLinear."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -30,11 +32,12 @@ class KAN(nn.Sequential):
         if len(widths) < 2:
             raise ValueError(f"widths: expected at least two layer widths, received {list(widths)}")
         super().__init__(
-            *(
-                KANLinear(i, o, bias, grid_size, degree, grid_range, base, backend, device, dtype)
-                for i, o in zip(widths[:-1], widths[1:], strict=True)
-            )
+            *(KANLinear(i, o, bias, grid_size, degree, grid_range, base, backend, device, dtype) for i, o in pairwise(widths))
         )
+
+    if TYPE_CHECKING:
+
+        def __iter__(self) -> Iterator[KANLinear]: ...
 
     @torch.no_grad()
     def update_grid(self, x: Tensor, eps: float = 0.02) -> None:

@@ -23,7 +23,7 @@ def _check_range(grid_range: tuple[float, float]) -> tuple[float, float]:
 
 
 class KANLinear(nn.Module):
-    """A layer y[o] = sum_i phi_io(x[i]) + bias[o], phi_io a spline plus a weighted base activation (Liu et al., arXiv 2404.19756).
+    """Layer y[o] = sum_i phi_io(x[i]) + bias[o], phi_io a spline plus a weighted base activation (Liu et al., arXiv:2404.19756).
 
     in_features, out_features, bias, device, dtype: as nn.Linear's
     grid_size: G, intervals of the spline grid; degree: p of the splines; grid_range: where the grid lies, in units of x. Splines
@@ -62,9 +62,7 @@ class KANLinear(nn.Module):
         self.backend = None if backend is None else check_name(backend)
         weight = torch.empty(in_features, grid_size + degree + 1, out_features, device=device, dtype=dtype)
         self.weight = nn.Parameter(weight)
-        self.register_parameter(
-            "bias", nn.Parameter(torch.empty(out_features, device=device, dtype=dtype)) if bias else None
-        )
+        self.register_parameter("bias", nn.Parameter(torch.empty(out_features, device=device, dtype=dtype)) if bias else None)
         knots = weight.new_empty((in_features, grid_size + 2 * degree + 1), dtype=_knots_dtype(weight.dtype))
         self.register_buffer("knots", knots)
         self.reset_parameters()
@@ -76,7 +74,7 @@ class KANLinear(nn.Module):
 
     @torch.no_grad()
     def reset_parameters(self) -> None:
-        """Uniform knots over grid_range and pykan's initialisation: base weights U(-1, 1) / sqrt(I), small noise splines, zero bias."""
+        """Uniform knots over grid_range and pykan's initialisation: base weights U(-1, 1) / sqrt(I), splines of small noise."""
         if self.weight.is_meta:
             return
         device, points = self.weight.device, self.grid_size + 1
@@ -95,9 +93,7 @@ class KANLinear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x [..., I] -> [..., O] in x's dtype."""
-        return kan_linear(
-            x, self.weight, self.knots, self.bias, degree=self.degree, base=self.base, backend=self.backend
-        )
+        return kan_linear(x, self.weight, self.knots, self.bias, degree=self.degree, base=self.base, backend=self.backend)
 
     def extra_repr(self) -> str:
         text = (
@@ -138,7 +134,7 @@ class KANLinear(nn.Module):
         else:
             coefficients = grid.greville(layer.knots, degree)  # [I, S]
             layer.weight[:, :-1] = (coefficients[..., None] * weight.T[:, None]).to(weight.dtype)
-        if linear.bias is not None:
+        if layer.bias is not None and linear.bias is not None:
             layer.bias.requires_grad_(linear.bias.requires_grad).copy_(linear.bias)
         return layer
 
