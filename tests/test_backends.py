@@ -29,13 +29,13 @@ def order_choices(name, case):
 @pytest.mark.parametrize("dtype", DTYPES, ids=lambda dtype: str(dtype).removeprefix("torch."))
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_accuracy(name, dtype, case, device, backend):
-    tensors = make_inputs(case, dtype, device)
-    before = {k: None if t is None else t.clone() for k, t in tensors.items()}
+    draws = [make_inputs(case, dtype, device, seed) for seed in case.draws]
+    before = {k: None if t is None else t.clone() for k, t in draws[0].items()}
     for orders in order_choices(name, case):
-        answer = run(name, case, tensors, orders, backend)
-        assert answer.dtype == dtype and answer.device.type == device
-        assert_accurate(name, case, answer, tensors, orders)
-    assert all(t is None or torch.equal(t, tensors[k]) for k, t in before.items())  # inputs are never written to
+        answers = [run(name, case, tensors, orders, backend) for tensors in draws]
+        assert all(answer.dtype == dtype and answer.device.type == device for answer in answers)
+        assert_accurate(name, case, list(zip(answers, draws, strict=True)), orders)
+    assert all(t is None or torch.equal(t, draws[0][k]) for k, t in before.items())  # inputs are never written to
 
 
 @pytest.mark.parametrize("name", ORDERS)
@@ -81,7 +81,7 @@ def test_both_sides_of_every_knot(nu, device, backend):
     x = torch.cat((knots, knots.nextafter(below), knots.nextafter(above)), 1).T.contiguous()
     case = Case(len(x), 1, 3, grid_size=4)
     tensors = make_inputs(case, device=device) | {"x": x, "knots": knots}
-    assert_accurate("forward", case, run("forward", case, tensors, (nu,), backend), tensors, (nu,))
+    assert_accurate("forward", case, [(run("forward", case, tensors, (nu,), backend), tensors)], (nu,))
 
 
 @pytest.mark.parametrize("name", ORDERS)
@@ -109,11 +109,11 @@ def test_strides_do_not_matter(name, device, backend):
         odd = {k: layout(t) for k, t in tensors.items()}
         same = run(name, case, odd, orders, backend)
         if backend == "reference":  # PyTorch's GEMM may sum another layout in another order
-            assert_accurate(name, case, same, tensors, orders)
+            assert_accurate(name, case, [(same, tensors)], orders)
         else:
             assert torch.equal(same, answer)
     row = {k: t[:1].expand(8, *t.shape[1:]) if len(t) == 8 else t for k, t in tensors.items()}
-    assert_accurate(name, case, run(name, case, row, orders, backend), row, orders)  # stride 0, as from y.sum().backward()
+    assert_accurate(name, case, [(run(name, case, row, orders, backend), row)], orders)  # stride 0, as from y.sum().backward()
 
 
 @pytest.mark.parametrize("name", ORDERS)

@@ -1,0 +1,77 @@
+// Every argument of the Python binding is checked here; a refusal names the argument, what was expected and
+// what came.
+#pragma once
+
+#include <cstdint>
+#include <initializer_list>
+#include <limits>
+#include <stdexcept>
+#include <string>
+
+#include "basis.h"
+
+namespace fastkan {
+
+[[noreturn]] inline void refuse(const std::string& argument, const std::string& expected,
+                                const std::string& received) {
+  throw std::invalid_argument("fastkan: " + argument + " must be " + expected + ", got " + received);
+}
+
+inline int64_t checked(const char* argument, int64_t value, int64_t low, int64_t high) {
+  if (value >= low && value <= high) return value;
+  const bool bounded = high < std::numeric_limits<int32_t>::max();
+  refuse(argument,
+         bounded ? std::to_string(low) + ".." + std::to_string(high) : "at least " + std::to_string(low),
+         std::to_string(value));
+}
+
+inline Base parse_base(const std::string& name) {
+  if (name == "silu") return Base::silu;
+  if (name == "gelu") return Base::gelu;
+  if (name == "tanh") return Base::tanh;
+  if (name == "identity") return Base::identity;
+  if (name == "zero") return Base::zero;
+  if (name == "relu") return Base::relu;
+  refuse("base", "one of silu, gelu, tanh, identity, zero, relu", "'" + name + "'");
+}
+
+inline Problem checked_problem(int64_t batch, int64_t in_features, int64_t out_features, int64_t num_knots,
+                               int64_t degree, const std::string& base, int64_t nu, int64_t mu) {
+  constexpr int64_t kAny = std::numeric_limits<int64_t>::max();
+  Problem problem;
+  problem.batch = checked("batch", batch, 0, kAny);
+  problem.in_features = checked("in_features", in_features, 0, kAny);
+  problem.out_features = checked("out_features", out_features, 0, kAny);
+  problem.degree = int(checked("degree", degree, 1, kMaxDegree));
+  problem.num_knots = checked("num_knots", num_knots, 2 * degree + 2, kAny);
+  problem.nu = checked("nu", nu, 0, kAny);
+  problem.mu = checked("mu", mu, 0, kAny);
+  problem.base = parse_base(base);
+  const int64_t order = nu > mu ? nu : mu, limit = max_base_order(problem.base);
+  if (limit >= 0 && order > limit)
+    refuse("the derivative order of base '" + base + "'", "at most " + std::to_string(limit),
+           std::to_string(order));
+  return problem;
+}
+
+// The address of a contiguous tensor of that shape as a pointer. 0 is an absent optional tensor, or any empty
+// one.
+template <class T>
+T* checked_pointer(const char* argument, std::uintptr_t address, std::initializer_list<int64_t> shape,
+                   bool optional = false) {
+  int64_t bytes = sizeof(T);
+  for (const int64_t size : shape)
+    if (size == 0) bytes = 0;
+  for (const int64_t size : shape) {
+    if (size != 0 && bytes > std::numeric_limits<int64_t>::max() / size)
+      refuse("the size of " + std::string(argument), "less than 2^63 bytes", "more");
+    bytes *= size;
+  }
+  if (address == 0 && bytes != 0 && !optional)
+    refuse(argument, "the address of " + std::to_string(bytes) + " bytes", "0");
+  if (address % sizeof(T) != 0)
+    refuse(argument, "aligned to " + std::to_string(sizeof(T)) + " bytes", std::to_string(address));
+  return reinterpret_cast<T*>(address);
+}
+
+}  // namespace fastkan

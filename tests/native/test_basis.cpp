@@ -1,0 +1,107 @@
+// csrc/basis.h on the host: intervals, splines and base activations against their definitions.
+#include "support.h"
+
+namespace fastkan::test {
+namespace {
+
+// Every knot, its neighbours in the number line, points between and outside, the infinities.
+template <class T>
+std::vector<T> points_of_interest(const std::vector<T>& knots) {
+  const T infinity = std::numeric_limits<T>::infinity();
+  std::vector<T> points = {-infinity, infinity, T(-1e30), T(1e30), T(0)};
+  for (const T knot : knots) {
+    points.insert(points.end(), {knot, std::nextafter(knot, infinity), std::nextafter(knot, -infinity)});
+    points.push_back(T(uniform(-1.5, 1.5)));
+  }
+  return points;
+}
+
+template <class T>
+void test_intervals(const std::vector<T>& knots) {
+  const int64_t count = int64_t(knots.size());
+  for (const T x : points_of_interest(knots)) {
+    int64_t expected = -1;
+    for (int64_t j = 0; j + 1 < count; ++j)
+      if (knots[j] <= x && x < knots[j + 1]) expected = j;
+    const int64_t found = find_interval(knots.data(), count, x);
+    CHECK(found == expected, "x = %.17g: found %ld, expected %ld", double(x), long(found), long(expected));
+  }
+  CHECK(find_interval(knots.data(), count, std::numeric_limits<T>::quiet_NaN()) == -1, "NaN");
+}
+
+template <class T>
+void test_splines(const std::vector<T>& knots, int degree) {
+  Problem problem;
+  problem.num_knots = int64_t(knots.size());
+  problem.degree = degree;
+  problem.base = Base::zero;
+  for (int nu = 0; nu <= degree + 1; ++nu) {
+    for (const T x : points_of_interest(knots)) {
+      const Active<T> active = active_slots(problem, knots.data(), nu, x);
+      std::vector<double> dense(problem.slots(), 0), expected(problem.slots(), 0);
+      for (int k = 0; k < active.count(); ++k) dense[active.slot(k, problem)] = active.values[k];
+      double scale = 1;
+      for (int m = 0; m < problem.splines(); ++m) {
+        if (std::isfinite(x)) expected[m] = spline_by_definition(knots, degree, nu, m, double(x));
+        scale = std::max(scale, std::abs(expected[m]));
+      }
+      for (int m = 0; m < problem.slots(); ++m) {
+        const double error = std::abs(dense[m] - expected[m]);
+        CHECK(error <= 40 * double(std::numeric_limits<T>::epsilon()) * scale,
+              "degree %d nu %d slot %d x %.17g: %g, not %g", degree, nu, m, double(x), dense[m], expected[m]);
+        const T alone = slot_value(problem, knots.data(), nu, x, m);
+        CHECK(alone == T(dense[m]), "slot_value differs at degree %d nu %d slot %d x %.17g", degree, nu, m,
+              double(x));
+      }
+    }
+  }
+}
+
+// Each order is the slope of the one before; the lowest order and the limits are known.
+void test_base_activations() {
+  for (const Base base : {Base::silu, Base::gelu, Base::tanh, Base::identity, Base::zero, Base::relu}) {
+    for (int nu = 0; nu <= 4; ++nu) {
+      for (double x = -12.03; x < 12; x += 0.31) {
+        const double h = 1e-5, slope = (base_value(base, nu, x + h) - base_value(base, nu, x - h)) / (2 * h);
+        if (nu == 4) break;
+        CHECK(std::abs(base_value(base, nu + 1, x) - slope) < 1e-8, "base %d nu %d x %g", int(base), nu + 1,
+              x);
+      }
+      for (const float x : {-INFINITY, -3e38f, -2000.f, -90.f, 90.f, 2000.f, 3e38f, INFINITY}) {
+        const float value = base_value(base, nu, x), wide = float(base_value(base, nu, double(x)));
+        CHECK(!std::isnan(value), "base %d nu %d x %g", int(base), nu, double(x));
+        CHECK(value == wide || std::abs(value - wide) < 1e-30f, "base %d nu %d x %g: %g", int(base), nu,
+              double(x), double(value));
+      }
+    }
+  }
+  CHECK(base_value(Base::silu, 0, INFINITY) == INFINITY && base_value(Base::silu, 0, -INFINITY) == 0, "silu");
+  CHECK(base_value(Base::silu, 1, INFINITY) == 1 && base_value(Base::silu, 1, -INFINITY) == 0, "silu'");
+  CHECK(base_value(Base::gelu, 0, INFINITY) == INFINITY && base_value(Base::gelu, 0, -INFINITY) == 0, "gelu");
+  CHECK(base_value(Base::tanh, 0, -INFINITY) == -1, "tanh");
+  CHECK(std::abs(base_value(Base::silu, 0, 1.0) - 0.73105857863000488) < 1e-15, "silu(1)");
+  CHECK(std::abs(base_value(Base::gelu, 0, 1.0) - 0.84134474606854295) < 1e-15, "gelu(1)");
+  CHECK(base_value(Base::relu, 1, 0.0) == 0 && base_value(Base::relu, 0, -1.0) == 0, "relu");
+}
+
+template <class T>
+void test_type() {
+  for (const Spacing spacing : {Spacing::uniform, Spacing::random, Spacing::repeated})
+    for (const int degree : {1, 2, 3, 5, 8})
+      for (const int grid : {1, 2, 5, 12}) {
+        const std::vector<T> knots = make_knots<T>(spacing, grid, degree);
+        test_intervals(knots);
+        test_splines(knots, degree);
+      }
+  test_intervals(std::vector<T>{-std::numeric_limits<T>::max(), 0, 1, std::numeric_limits<T>::max()});
+}
+
+}  // namespace
+}  // namespace fastkan::test
+
+int main() {
+  fastkan::test::test_type<float>();
+  fastkan::test::test_type<double>();
+  fastkan::test::test_base_activations();
+  std::puts("ok");
+}
