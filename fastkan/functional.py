@@ -9,7 +9,8 @@ from fastkan.bases import check_base
 DTYPES = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
 
 
-def _check_tensor(name: str, tensor: Tensor, dims: int | None = None) -> None:
+def check_tensor(name: str, tensor: Tensor, dims: int | None = None) -> None:
+    """Raise unless it is a tensor of a dtype we compute in and, if given, with that many dimensions."""
     if not isinstance(tensor, Tensor):
         raise TypeError(f"{name}: expected a torch.Tensor, received {type(tensor).__name__}")
     if tensor.dtype not in DTYPES:
@@ -28,9 +29,9 @@ def check_degree(degree: int, grid_size: int = 1) -> None:
 
 
 def _check(x: Tensor, weight: Tensor, knots: Tensor, bias: Tensor | None, degree: int, nu: int, base: str) -> None:
-    _check_tensor("x", x)
-    _check_tensor("weight", weight, 3)
-    _check_tensor("knots", knots, 2)
+    check_tensor("x", x)
+    check_tensor("weight", weight, 3)
+    check_tensor("knots", knots, 2)
     check_degree(degree)
     if isinstance(nu, bool) or not isinstance(nu, int) or nu < 0:
         raise ValueError(f"nu: expected a whole number of at least 0, received {nu!r}")
@@ -50,7 +51,7 @@ def _check(x: Tensor, weight: Tensor, knots: Tensor, bias: Tensor | None, degree
     if knots.requires_grad:
         raise ValueError("knots: expected a tensor that takes no gradient, received requires_grad=True; pass knots.detach()")
     if bias is not None:
-        _check_tensor("bias", bias, 1)
+        check_tensor("bias", bias, 1)
         if bias.shape[0] != out_features:
             raise ValueError(f"bias: expected shape ({out_features},), received {tuple(bias.shape)}")
     for name, tensor in (("weight", weight), ("knots", knots), ("bias", bias)):
@@ -93,8 +94,8 @@ def kan_linear(
         of a derivative that is asked for; RuntimeError with the reason where a named backend cannot serve
     """
     _check(x, weight, knots, bias, degree, nu, base)
-    dtype = _value_dtype(x, weight)
-    rows = x.reshape(-1, x.shape[-1]) if x.numel() else x.new_empty((x.shape[:-1].numel(), x.shape[-1]))
+    dtype, in_features = _value_dtype(x, weight), weight.shape[0]
+    rows = x.reshape(-1, in_features) if in_features else x.reshape(x.shape[:-1].numel(), 0)  # -1 needs a size to divide by
     y = ops.forward(rows, weight.to(dtype), None, knots, degree, base, backends.resolve(backend), nu)
     if bias is not None and nu == 0:
         y = y + bias.to(dtype)

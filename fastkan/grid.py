@@ -29,7 +29,7 @@ def grid_points(knots: Tensor, degree: int) -> Tensor:
 def uniform(in_features: int, grid_size: int, degree: int, grid_range: tuple[float, float]) -> Tensor:
     """Extended uniform knots [I, G + 2p + 1] over grid_range = (low, high), float64 on the CPU."""
     low, high = grid_range
-    j = torch.arange(-degree, grid_size + degree + 1, dtype=torch.float64)
+    j = torch.arange(-degree, grid_size + degree + 1, dtype=torch.float64, device="cpu")
     knots = low + (high - low) * (j / grid_size)
     knots[degree + grid_size] = high  # low + (high - low) may miss it by a rounding
     return knots.expand(in_features, -1).clone()
@@ -39,6 +39,14 @@ def greville(knots: Tensor, degree: int) -> Tensor:
     """Greville abscissae [I, S], the means of p consecutive knots: as coefficients they give the function x (de Boor)."""
     windows = knots[:, 1:-1].unfold(1, degree, 1)
     return windows.mean(-1)
+
+
+def rounded(knots: Tensor, dtype: torch.dtype, name: str) -> Tensor:
+    """Knots in the dtype that will hold them; ValueError naming the argument they came from where it makes neighbours equal."""
+    held = knots.to(dtype)
+    if not (held.diff(dim=1) > 0).all():
+        raise ValueError(f"{name}: expected grid cells that {dtype} can tell apart, received cells below its resolution")
+    return held
 
 
 def adapt(knots: Tensor, x: Tensor, degree: int, eps: float, resolution: float) -> Tensor:
@@ -58,13 +66,15 @@ def adapt(knots: Tensor, x: Tensor, degree: int, eps: float, resolution: float) 
     quantiles = torch.lerp(ordered[:, below], ordered[:, above], at - below)
     blended = eps * (low + (high - low) * steps) + (1 - eps) * quantiles
 
-    floor = torch.maximum((high - low) / cells * MIN_CELL, 16 * resolution * torch.maximum(low.abs(), high.abs()))
+    resolved = 16 * resolution * torch.maximum(low.abs(), high.abs())
+    floor = torch.maximum((high - low) / cells * MIN_CELL, resolved)
     widths = torch.maximum(blended.diff(dim=1), floor)
     span = widths.sum(1, keepdim=True)
     adapted = torch.cat((low, low + widths.cumsum(1) * ((high - low) / span)), dim=1)
 
     held = (low >= points[:, :1]) & (high <= points[:, -1:])
-    moved = points + 0.5 * (low + high) - 0.5 * (points[:, :1] + points[:, -1:])
+    far = torch.maximum(points.diff(dim=1), resolved)  # a narrow grid moved far out would collapse in rounding
+    moved = torch.cat((torch.zeros_like(low), far.cumsum(1)), dim=1) + 0.5 * (low + high - far.sum(1, keepdim=True))
     spread = (high - low) > floor * cells
     return torch.where(spread, extend(adapted, degree), torch.where(held, knots, extend(moved, degree)))
 
@@ -88,7 +98,7 @@ def _quadrature(old: Tensor, points: Tensor, degree: int) -> tuple[Tensor, Tenso
     nodes, weights = (torch.from_numpy(a).to(points) for a in np.polynomial.legendre.leggauss(degree + 1))
     width = breaks.diff(dim=1)
     middle = 0.5 * (breaks[:, 1:] + breaks[:, :-1])
-    cell = (torch.searchsorted(points, middle.contiguous(), right=True) - 1).clamp(0, points.shape[1] - 2)
+    cell = (torch.searchsorted(points.contiguous(), middle.contiguous(), right=True) - 1).clamp(0, points.shape[1] - 2)
     share = width / points.diff(dim=1).gather(1, cell)
     x = middle[..., None] + 0.5 * width[..., None] * nodes
     w = 0.5 * share[..., None] * weights
@@ -100,7 +110,8 @@ def refit(weight: Tensor, old: Tensor, new: Tensor, degree: int) -> Tensor:
 
     Where the new spline space holds the old function (nested refinement) that is the same function. The normal matrix comes
     from gram; a ridge of 1e-14 of its mean diagonal towards the values at the Greville abscissae settles coefficients that
-    the range hardly sees. float64 tensors; the base slot is carried over as it is.
+    the range hardly sees. Inputs whose knots stay keep their weight bit for bit. float64 tensors; the base slot is carried
+    over as it is.
     """
     points = grid_points(new, degree)
     x, w = _quadrature(old, points, degree)
@@ -118,6 +129,7 @@ def refit(weight: Tensor, old: Tensor, new: Tensor, degree: int) -> Tensor:
         ridge = 1e-14 * normal[part].diagonal(dim1=1, dim2=2).mean(1)[:, None, None]
         matrix = normal[part] + ridge * torch.eye(splines, dtype=x.dtype, device=x.device)
         fitted.append(torch.linalg.solve(matrix, cross @ coefficients[part] + ridge * prior))
-    return torch.cat(
-        (torch.cat(fitted) if fitted else coefficients.new_empty((0, splines, weight.shape[2])), weight[:, -1:]), dim=1
-    )
+    refitted = torch.cat(fitted) if fitted else coefficients.new_empty((0, splines, weight.shape[2]))
+    if old.shape == new.shape:
+        refitted = torch.where((old == new).all(1)[:, None, None], coefficients, refitted)
+    return torch.cat((refitted, weight[:, -1:]), dim=1)

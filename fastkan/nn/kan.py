@@ -1,8 +1,9 @@
 """KAN: a plain stack of KANLinear."""
 
+from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -34,6 +35,12 @@ class KAN(nn.Sequential):
         super().__init__(
             *(KANLinear(i, o, bias, grid_size, degree, grid_range, base, backend, device, dtype) for i, o in pairwise(widths))
         )
+
+    def __getitem__(self, index: int | slice) -> Any:
+        """A layer, or for a slice an nn.Sequential of the same layers (Sequential's own would call KAN.__init__ with them)."""
+        if isinstance(index, slice):
+            return nn.Sequential(OrderedDict(list(self._modules.items())[index]))
+        return super().__getitem__(index)
 
     if TYPE_CHECKING:
 

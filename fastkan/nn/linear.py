@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from numbers import Integral
 from typing import Self
 
 import torch
@@ -10,15 +11,18 @@ from torch import Tensor, nn
 from fastkan import grid, reference
 from fastkan.backends import check_name
 from fastkan.bases import check_base
-from fastkan.functional import check_degree, kan_linear
+from fastkan.functional import DTYPES, check_degree, check_tensor, kan_linear
 
 NOISE_SCALE = 0.3  # pykan's KAN default: splines start as noise of U(-1/2, 1/2) * 0.3 / G at the grid points
 
 
 def _check_range(grid_range: tuple[float, float]) -> tuple[float, float]:
-    low, high = (float(end) for end in grid_range)
+    try:
+        low, high = (float(end) for end in grid_range)
+    except (TypeError, ValueError):
+        low = high = math.nan
     if not (math.isfinite(low) and math.isfinite(high) and low < high):
-        raise ValueError(f"grid_range: expected finite (low, high) with low < high, received {tuple(grid_range)}")
+        raise ValueError(f"grid_range: expected finite (low, high) with low < high, received {grid_range!r}")
     return low, high
 
 
@@ -54,13 +58,15 @@ class KANLinear(nn.Module):
         check_degree(degree, grid_size)
         check_base(base)
         for name, features in (("in_features", in_features), ("out_features", out_features)):
-            if isinstance(features, bool) or not isinstance(features, int) or features < 0:
+            if isinstance(features, bool) or not isinstance(features, Integral) or features < 0:
                 raise ValueError(f"{name}: expected a whole number of at least 0, received {features!r}")
-        self.in_features, self.out_features = in_features, out_features
+        self.in_features, self.out_features = in_features, out_features = int(in_features), int(out_features)
         self.degree, self.base = degree, base
         self.grid_range = _check_range(grid_range)
         self.backend = None if backend is None else check_name(backend)
         weight = torch.empty(in_features, grid_size + degree + 1, out_features, device=device, dtype=dtype)
+        if weight.dtype not in DTYPES:
+            raise TypeError(f"dtype: expected a real floating dtype, received {weight.dtype}")
         self.weight = nn.Parameter(weight)
         self.register_parameter("bias", nn.Parameter(torch.empty(out_features, device=device, dtype=dtype)) if bias else None)
         knots = weight.new_empty((in_features, grid_size + 2 * degree + 1), dtype=_knots_dtype(weight.dtype))
@@ -79,7 +85,7 @@ class KANLinear(nn.Module):
             return
         device, points = self.weight.device, self.grid_size + 1
         knots = grid.uniform(1, self.grid_size, self.degree, self.grid_range)
-        self.knots.copy_(knots.expand_as(self.knots))
+        self.knots.copy_(grid.rounded(knots, self.knots.dtype, "grid_range").expand_as(self.knots))
         scale = 1 / math.sqrt(max(self.in_features, 1))
         # Noise is given at the G + 1 grid points; of all splines through it the one with the smallest coefficients.
         values = reference.basis(grid.grid_points(knots, self.degree).T, knots, self.degree)[:, 0]
@@ -145,17 +151,18 @@ class KANLinear(nn.Module):
         eps: 1 spaces the grid points uniformly over the samples' range, 0 at their quantiles (as pykan's grid_eps).
         raises: ValueError for an empty x, one with NaN or infinity, or eps outside [0, 1]
         """
+        check_tensor("x", x)
         if not 0 <= eps <= 1:
             raise ValueError(f"eps: expected a number from 0 to 1, received {eps!r}")
         if x.ndim == 0 or x.shape[-1] != self.in_features:
             raise ValueError(f"x: expected last dimension {self.in_features}, received shape {tuple(x.shape)}")
-        samples = x.detach().reshape(-1, self.in_features).double()
+        samples = x.detach().reshape(x.shape[:-1].numel(), self.in_features).double()
         if not len(samples):
             raise ValueError("x: expected at least one row, received none")
         if bad := int((~samples.isfinite()).any(1).sum()):
             raise ValueError(f"x: expected finite samples, received {bad} of {len(samples)} rows with NaN or infinity")
         resolution = torch.finfo(self.knots.dtype).eps
-        self._move_to(grid.adapt(self.knots.double(), samples, self.degree, eps, resolution))
+        self._move_to(grid.adapt(self.knots.double(), samples, self.degree, eps, resolution), "x")
 
     @torch.no_grad()
     def refine(self, grid_size: int) -> None:
@@ -164,11 +171,13 @@ class KANLinear(nn.Module):
         The weight changes its shape in place: make a new optimizer, or clear the old one's state.
         """
         check_degree(self.degree, grid_size)
-        self._move_to(grid.resample(self.knots.double(), self.degree, grid_size))
+        self._move_to(grid.resample(self.knots.double(), self.degree, grid_size), "grid_size")
 
-    def _move_to(self, knots: Tensor) -> None:
+    def _move_to(self, knots: Tensor, origin: str) -> None:
         """Take the new extended knots (float64, rounded here to the buffer's dtype first) and refit the weight."""
-        rounded = knots.to(self.knots.dtype)
+        if "weight" not in self._parameters:  # a parametrized weight is made anew at every access: a refit would be lost
+            raise RuntimeError("weight: expected a plain parameter, received one that is parametrized or pruned")
+        rounded = grid.rounded(knots, self.knots.dtype, origin)
         weight = grid.refit(self.weight.double(), self.knots.double(), rounded.double(), self.degree)
         self.weight.data = weight.to(self.weight.dtype)
         self.weight.grad = None

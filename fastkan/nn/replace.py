@@ -1,14 +1,18 @@
 """replace_linear: swap the nn.Linear blocks of a module tree for KANLinear, in place."""
 
+import ast
+import functools
 import inspect
 import re
+import textwrap
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from torch import nn
 from torch.nn.utils import parametrize
 
+from fastkan.functional import DTYPES
 from fastkan.nn.linear import KANLinear
 
 HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks", "_state_dict_hooks",
@@ -28,41 +32,54 @@ class ReplaceReport:
         return "\n".join(lines)
 
 
-def _linears(model: nn.Module) -> Iterator[tuple[str, nn.Linear]]:
-    """(name, module) of every place that holds an nn.Linear; a shared module comes once for each of its places."""
-    for name, module in model.named_modules(remove_duplicate=False):
-        if isinstance(module, nn.Linear):
-            yield name, module
+@functools.cache
+def _source(cls: type) -> str:
+    """The code of a module's class and its parents, less comments and initialisers (those may touch a weight)."""
+    text = ""
+    for part in cls.__mro__:
+        if part in (nn.Module, object):
+            continue
+        try:
+            tree = ast.parse(textwrap.dedent(inspect.getsource(part)))
+        except (OSError, TypeError, SyntaxError):  # a class without source: built in, or typed at a prompt
+            continue
+        for statement in getattr(tree.body[0], "body", []):
+            name = getattr(statement, "name", "")
+            if "init" not in name and not name.endswith("reset_parameters"):
+                text += ast.unparse(statement) + "\n"
+    return text
 
 
 def _read_directly(model: nn.Module, name: str) -> str | None:
     """The class of an enclosing module whose source reads the block's `.weight` itself, or None.
 
     Such a module (nn.TransformerEncoderLayer's fused inference path, nn.MultiheadAttention's out_proj) goes past the block's
-    forward, so it would read KANLinear's weight [I, M, O] as a matrix.
+    forward, so it would read KANLinear's weight [I, M, O] as a matrix. An index in the source counts as any index.
     """
     path = name.split(".")
     for depth in range(len(path)):
-        owner = model.get_submodule(".".join(path[:depth]))
-        inner = "".join(f"[{part}]" if part.isdigit() else f".{part}" for part in path[depth:])
-        try:
-            source = inspect.getsource(type(owner))
-        except (OSError, TypeError):  # a class without source: built in, or typed at a prompt
-            continue
-        if re.search(rf"\bself{re.escape(inner)}\.weight\b", source):
-            return type(owner).__name__
+        owner: type = type(model.get_submodule(".".join(path[:depth])))
+        inner = "".join(rf"(?:\.{re.escape(part)}|\[[^\]]*\])" for part in path[depth:])
+        if re.search(rf"\bself{inner}\.weight\b", _source(owner)):
+            return owner.__name__
     return None
 
 
-def _refusal(model: nn.Module, name: str, linear: nn.Linear, owners: Counter[int]) -> str | None:
-    if type(linear) is not nn.Linear:
-        return f"{type(linear).__name__} is a subclass of nn.Linear with behaviour of its own"
+def _refusal(model: nn.Module, names: list[str], linear: nn.Linear, owners: Counter[int]) -> str | None:
+    """Why the linear that sits at all of `names` cannot be replaced, or None."""
     if parametrize.is_parametrized(linear):
         return "its parameters are parametrized (torch.nn.utils.parametrize)"
-    if owners[id(linear.weight)] > 1:
-        return "its weight is tied to another module's"
-    reader = _read_directly(model, name)
-    return f"{reader} reads its .weight directly" if reader else None
+    if type(linear) is not nn.Linear:
+        return f"{type(linear).__name__} is a subclass of nn.Linear with behaviour of its own"
+    if linear.weight.dtype not in DTYPES:
+        return f"its dtype is {linear.weight.dtype}"
+    for label, parameter in linear.named_parameters(recurse=False):
+        if owners[id(parameter)] > 1:
+            return f"its {label} is tied to another module's"
+    for name in names:
+        if reader := _read_directly(model, name):
+            return f"{reader} reads its .weight directly"
+    return None
 
 
 def replace_linear(
@@ -80,31 +97,40 @@ def replace_linear(
     filter: filter(name, linear) -> True for the blocks to swap; None swaps all that can be
     grid_size, degree, grid_range, base, backend: KANLinear's
     returns: a report of the replaced blocks and of the refused ones with the reason (subclasses, parametrized or tied
-        weights, blocks whose owner reads `.weight` itself). A module shared by several places stays shared. Make the optimizer
-        afterwards: the parameters are new.
-    raises: ValueError, with the model untouched, if the model itself is an nn.Linear or a block to be swapped has hooks, which
-        would be lost
+        parameters, blocks whose owner reads `.weight` itself). A module shared by several places stays shared, so it is
+        replaced at all of them or none. Make the optimizer afterwards: the parameters are new.
+    raises: TypeError or ValueError, with the model untouched; ValueError too if the model itself is an nn.Linear or a block to
+        be swapped has hooks, which would be lost
     """
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"model: expected an nn.Module, received {type(model).__name__}")
     if isinstance(model, nn.Linear):
         raise ValueError("model: expected a module that contains nn.Linear, received an nn.Linear; use KANLinear.from_linear")
     owners = Counter(
         id(p) for module in model.modules() for p in module.parameters(recurse=False)
     )  # modules() gives a shared module once, so only ties between modules count
-    places: dict[nn.Linear, list[str]] = {}
+    places: dict[nn.Linear, list[str]] = {}  # a shared module sits at several
+    for name, module in model.named_modules(remove_duplicate=False):
+        if isinstance(module, nn.Linear):
+            places.setdefault(module, []).append(name)
+    chosen: dict[nn.Linear, list[str]] = {}
     refused: dict[str, str] = {}
-    for name, linear in _linears(model):
-        if filter is not None and not filter(name, linear):
+    for linear, names in places.items():
+        wanted = [name for name in names if filter is None or filter(name, linear)]
+        if not wanted:
             continue
-        reason = _refusal(model, name, linear, owners)
+        reason = _refusal(model, names, linear, owners)
+        if reason is None and wanted != names:
+            reason = f"the filter leaves it out at {', '.join(name for name in names if name not in wanted)}"
         if reason is None:
-            places.setdefault(linear, []).append(name)
+            chosen[linear] = names
         else:
-            refused[name] = reason
-    hooked = [name for linear, names in places.items() for name in names if any(getattr(linear, hooks) for hooks in HOOKS)]
+            refused |= dict.fromkeys(wanted, reason)
+    hooked = [name for linear, names in chosen.items() for name in names if any(getattr(linear, hooks) for hooks in HOOKS)]
     if hooked:
         raise ValueError(f"model: expected blocks without hooks, received hooks on {', '.join(hooked)}; remove or filter them")
-    for linear, names in places.items():
-        layer = KANLinear.from_linear(linear, grid_size, degree, grid_range, base, backend)
+    layers = [KANLinear.from_linear(linear, grid_size, degree, grid_range, base, backend) for linear in chosen]
+    for names, layer in zip(chosen.values(), layers, strict=True):  # nothing raises from here on
         for name in names:
             model.set_submodule(name, layer)
-    return ReplaceReport([name for names in places.values() for name in names], refused)
+    return ReplaceReport([name for names in chosen.values() for name in names], refused)

@@ -1,0 +1,102 @@
+"""Threads, forks, workers and the one OpenMP runtime, with torch in the process as users have it."""
+
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import torch
+
+import fastkan
+from fastkan import backends
+
+CORE = pytest.mark.skipif(backends.extension is None, reason="the compiled core is not built")
+LINUX = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+
+
+def run(code):
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
+
+
+@CORE
+@LINUX
+def test_one_openmp_runtime():
+    code = """
+import fastkan, torch
+fastkan.KANLinear(64, 64)(torch.randn(512, 64)); torch.randn(512, 512) @ torch.randn(512, 512)
+maps = {line.split()[-1] for line in open('/proc/self/maps') if 'omp' in line.split()[-1].rsplit('/', 1)[-1]}
+print(len({name.rsplit('/', 1)[-1].split('.so')[0] for name in maps}), 'torch' in ' '.join(maps))
+"""
+    result = run(code)
+    assert result.stdout.split() == ["1", "True"], result.stdout + result.stderr
+
+
+@CORE
+@LINUX
+def test_import_brings_no_cuda_runtime_and_no_libtorch_link():
+    core = backends.extension.__file__
+    linked = subprocess.run(["readelf", "-d", core], capture_output=True, text=True, check=True).stdout
+    needed = [line.split("[")[1].rstrip("]") for line in linked.splitlines() if "NEEDED" in line]
+    assert not [name for name in needed if any(word in name for word in ("torch", "c10", "cuda", "nvrtc"))], needed
+    assert "RPATH" not in linked and "RUNPATH" not in linked
+
+
+@CORE
+def test_subnormals_survive_the_import():
+    assert run("import fastkan; print(1e-310 * 1.0 != 0.0)").stdout.strip() == "True"
+
+
+@LINUX
+def test_fork_after_use():
+    """A child of a process that has used OpenMP trains on, with the parent's bits."""
+    code = """
+import os, sys, torch, fastkan
+torch.manual_seed(0)
+layer, x = fastkan.KANLinear(32, 32), torch.randn(600, 32)
+layer(x).sum().backward()
+expected = layer.weight.grad.clone()
+for _ in range(5):
+    child = os.fork()
+    if not child:
+        torch.set_num_threads(1)
+        layer.weight.grad = None
+        layer(x).sum().backward()
+        os._exit(not torch.equal(layer.weight.grad, expected))
+    assert os.waitpid(child, 0)[1] == 0
+print('fine')
+"""
+    if "cpu" not in backends.available("cpu"):
+        pytest.skip("the compiled core is not built")
+    result = run(code)
+    assert result.stdout.strip() == "fine", result.stderr
+
+
+def test_several_python_threads(backend):
+    layer = fastkan.KANLinear(16, 24, backend=backend)
+    inputs = [torch.randn(50, 16) for _ in range(16)]
+    expected = [layer(x) for x in inputs]
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(layer, inputs * 4))
+    assert all(torch.equal(a, expected[k % 16]) for k, a in enumerate(answers))
+
+
+class Batches(torch.utils.data.Dataset):
+    """A data set that runs a layer in its worker."""
+
+    def __init__(self):
+        self.layer = fastkan.KANLinear(4, 2)
+
+    def __len__(self):
+        return 6
+
+    def __getitem__(self, index):
+        with torch.no_grad():
+            return self.layer(torch.full((4,), index / 6))
+
+
+def test_data_loader_workers():
+    data = Batches()
+    data.layer(torch.randn(500, 4))  # the parent's pool is up before the fork
+    loaded = torch.cat(list(torch.utils.data.DataLoader(data, batch_size=3, num_workers=2)))
+    expected = torch.stack([data[k] for k in range(6)])
+    torch.testing.assert_close(loaded, expected)
