@@ -4,7 +4,7 @@ Every derivative of one of the five operations is a sum of the same five with nu
 three kernels (and gram with its adjoint) give gradients, double backward, Hessians and forward mode of any order.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from torch import Tensor
@@ -35,12 +35,8 @@ class Closure:
     def __init__(self, **operations: Callable[..., Tensor]) -> None:
         self.forward, self.grad_input, self.grad_weight, self.gram, self.quadratic = (operations[name] for name in FIRST_SETTING)
 
-    def rules(self, name: str) -> tuple[Callable[..., Any], Callable[..., Any]]:
-        """(backward, jvp) of one operation."""
-        return getattr(self, f"{name}_backward"), getattr(self, f"{name}_jvp")
-
-    def forward_backward(self, ctx: Any, q: Tensor) -> tuple[Tensor | None, ...]:
-        x, weight, r, *s, nu, need = *saved(ctx), ctx.needs_input_grad
+    def forward_backward(self, ctx: Any, need: Sequence[bool], q: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight, r, *s, nu = saved(ctx)
         return (
             times(r, self.grad_input(x, weight, q, *s, nu + 1)) if need[0] else None,
             self.grad_weight(x, q, r, *s, nu) if need[1] else None,
@@ -55,8 +51,8 @@ class Closure:
             None if dr is None else self.forward(x, weight, dr, *s, nu),
         )
 
-    def grad_input_backward(self, ctx: Any, q: Tensor) -> tuple[Tensor | None, ...]:
-        x, weight, g, *s, nu, need = *saved(ctx), ctx.needs_input_grad
+    def grad_input_backward(self, ctx: Any, need: Sequence[bool], q: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight, g, *s, nu = saved(ctx)
         return (
             q * self.grad_input(x, weight, g, *s, nu + 1) if need[0] else None,
             self.grad_weight(x, g, q, *s, nu) if need[1] else None,
@@ -71,8 +67,8 @@ class Closure:
             None if dg is None else self.grad_input(x, weight, dg, *s, nu),
         )
 
-    def grad_weight_backward(self, ctx: Any, q: Tensor) -> tuple[Tensor | None, ...]:
-        x, g, r, *s, nu, need = *saved(ctx), ctx.needs_input_grad
+    def grad_weight_backward(self, ctx: Any, need: Sequence[bool], q: Tensor) -> tuple[Tensor | None, ...]:
+        x, g, r, *s, nu = saved(ctx)
         return (
             times(r, self.grad_input(x, q, g, *s, nu + 1)) if need[0] else None,
             self.forward(x, q, r, *s, nu) if need[1] else None,
@@ -92,8 +88,8 @@ class Closure:
         *s, nu, mu = settings
         return operation(x, second, *s, nu + 1, mu) + operation(x, second, *s, nu, mu + 1)
 
-    def gram_backward(self, ctx: Any, q: Tensor) -> tuple[Tensor | None, ...]:
-        x, r, *s, need = *saved(ctx), ctx.needs_input_grad
+    def gram_backward(self, ctx: Any, need: Sequence[bool], q: Tensor) -> tuple[Tensor | None, ...]:
+        x, r, *s = saved(ctx)
         return (
             times(r, self.both_orders(self.quadratic, x, q, *s)) if need[0] else None,
             self.quadratic(x, q, *s) if need[1] else None,
@@ -105,8 +101,8 @@ class Closure:
             None if dx is None else self.both_orders(self.gram, x, times(dx, r), *s), None if dr is None else self.gram(x, dr, *s)
         )
 
-    def quadratic_backward(self, ctx: Any, q: Tensor) -> tuple[Tensor | None, ...]:
-        x, form, *s, need = *saved(ctx), ctx.needs_input_grad
+    def quadratic_backward(self, ctx: Any, need: Sequence[bool], q: Tensor) -> tuple[Tensor | None, ...]:
+        x, form, *s = saved(ctx)
         return (
             q * self.both_orders(self.quadratic, x, form, *s) if need[0] else None,
             self.gram(x, q, *s) if need[1] else None,
@@ -120,31 +116,27 @@ class Closure:
         )
 
 
-def autograd_rules(name: str, closure: Closure) -> tuple[Callable[..., Any], ...]:
-    """(keep for register_autograd, keep for a Function, backward, jvp) with every argument of the op accounted for."""
+def save(ctx: Any, name: str, inputs: Sequence[Any]) -> None:
+    """Keep on ctx what backward and jvp of an operation need."""
     first = FIRST_SETTING[name]
-    backward, jvp = closure.rules(name)
-    settings = 5 if name in ("gram", "quadratic") else 4  # arguments after knots: degree, base, backend, nu[, mu]
+    ctx.save_for_backward(*inputs[: first + 1])
+    ctx.settings, ctx.orders = inputs[first + 1 : first + 4], inputs[first + 4 :]
 
-    def keep_for_op(ctx, inputs, output):
-        ctx.save_for_backward(*inputs[: first + 1])
-        ctx.settings, ctx.orders = inputs[first + 1 : first + 4], inputs[first + 4 :]
 
-    def keep(ctx, inputs, output=None):
-        keep_for_op(ctx, inputs, output)
-        ctx.set_materialize_grads(False)  # so that an absent tangent is None, not zeros
-        ctx.save_for_forward(*inputs[: first + 1])
+def backward(ctx: Any, closure: Closure, name: str, need: Sequence[bool], q: Tensor | None) -> tuple[Tensor | None, ...]:
+    """Gradients for every argument of an operation, those of its settings None."""
+    first = FIRST_SETTING[name]
+    rest = (None,) * (4 + len(ctx.orders))  # knots, degree, base, backend, nu[, mu]
+    if q is None:
+        return (None,) * first + rest
+    if need[first]:
+        raise RuntimeError("knots: a gradient was asked for, but knots take no gradient; pass knots.detach()")
+    return (*getattr(closure, f"{name}_backward")(ctx, need, q), *rest)
 
-    def backward_all(ctx, q):
-        if q is None:
-            return (None,) * (first + 1 + settings)
-        if ctx.needs_input_grad[first]:
-            raise RuntimeError("knots: a gradient was asked for, but knots take no gradient; pass knots.detach()")
-        return (*backward(ctx, q), None, *(None,) * settings)
 
-    def jvp_all(ctx, *tangents):
-        if tangents[first] is not None:
-            raise RuntimeError("knots: a tangent was given, but knots take no derivative; pass knots.detach()")
-        return jvp(ctx, *tangents[:first])
-
-    return keep_for_op, keep, backward_all, jvp_all
+def jvp(ctx: Any, closure: Closure, name: str, tangents: Sequence[Tensor | None]) -> Tensor | None:
+    """Tangent of an operation from those of its arguments."""
+    first = FIRST_SETTING[name]
+    if tangents[first] is not None:
+        raise RuntimeError("knots: a tangent was given, but knots take no derivative; pass knots.detach()")
+    return getattr(closure, f"{name}_jvp")(ctx, *tangents[:first])

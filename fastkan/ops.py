@@ -15,10 +15,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fastkan import backends, reference
+from fastkan import backends, derivatives, reference
 from fastkan.bases import check_base
-from fastkan.compat import dual_active, functorch_active, jvp_depth
-from fastkan.derivatives import FIRST_SETTING, Closure, autograd_rules
+from fastkan.compat import dual_active, functorch_active, jvp_depth, queryable, wanted_inputs
+from fastkan.derivatives import FIRST_SETTING, Closure
 
 SETTINGS = "Tensor knots, int degree, str base, str backend, int nu"
 SCHEMAS = {
@@ -113,17 +113,26 @@ def _vmap_rule(name: str) -> Callable:
     return rule
 
 
+def _register(name: str, closure: Closure) -> None:
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        derivatives.save(ctx, name, inputs)
+
+    def backward(ctx: Any, q: Tensor) -> tuple[Tensor | None, ...]:
+        return derivatives.backward(ctx, closure, name, ctx.needs_input_grad, q)
+
+    library.impl(name, _implementation(name), "CompositeExplicitAutograd")
+    torch.library.register_fake(f"fastkan::{name}", _fake(name), lib=library)
+    torch.library.register_autograd(f"fastkan::{name}", backward, setup_context=setup_context, lib=library)
+    torch.library.register_vmap(f"fastkan::{name}", _vmap_rule(name), lib=library)
+
+
 library = torch.library.Library("fastkan", "DEF")
 for _name, _schema in SCHEMAS.items():
     library.define(_name + _schema)
 raw = {name: getattr(torch.ops.fastkan, name).default for name in SCHEMAS}
 _raw_closure = Closure(**raw)
 for _name in SCHEMAS:
-    library.impl(_name, _implementation(_name), "CompositeExplicitAutograd")
-    torch.library.register_fake(f"fastkan::{_name}", _fake(_name), lib=library)
-    _keep_for_op, _, _backward, _ = autograd_rules(_name, _raw_closure)
-    torch.library.register_autograd(f"fastkan::{_name}", _backward, setup_context=_keep_for_op, lib=library)
-    torch.library.register_vmap(f"fastkan::{_name}", _vmap_rule(_name), lib=library)
+    _register(_name, _raw_closure)
 
 EAGER: dict[str, type[torch.autograd.Function]] = {}
 FUNCTORCH: dict[str, type[torch.autograd.Function]] = {}
@@ -146,7 +155,7 @@ def _route(name: str) -> Callable[..., Tensor]:
             return FUNCTORCH[name].apply(*arguments)
         if not torch.is_grad_enabled() and not dual_active():  # every first-order backward comes here too
             return op(*arguments)
-        return EAGER[name].apply(*arguments)
+        return EAGER[name].apply(*map(queryable, arguments))
 
     call.__name__ = name
     return call
@@ -155,26 +164,60 @@ def _route(name: str) -> Callable[..., Tensor]:
 forward, grad_input, grad_weight, gram, quadratic = (_route(name) for name in SCHEMAS)
 
 
-def _functions(name: str, closure: Closure) -> tuple[type, type]:
-    """The cheap Function for plain eager mode, and the one that functorch can transform (its apply costs 4-10x as much)."""
+def _keep(ctx: Any, name: str, inputs: Sequence[Any]) -> None:
+    derivatives.save(ctx, name, inputs)
+    ctx.save_for_forward(*inputs[: FIRST_SETTING[name] + 1])
+    ctx.set_materialize_grads(False)  # so that an absent tangent is None, not zeros
+
+
+def _eager_function(name: str, closure: Closure) -> type[torch.autograd.Function]:
+    """The cheap Function of plain eager mode: ctx in forward."""
     op = raw[name]
-    _, keep, backward, jvp = autograd_rules(name, closure)
 
-    def eager_forward(ctx: Any, *arguments: Any) -> Tensor:
-        keep(ctx, arguments)
-        return op(*arguments)
+    class Eager(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, *inputs: Any) -> Tensor:
+            _keep(ctx, name, inputs)
+            ctx.present = tuple(t is not None for t in inputs[: FIRST_SETTING[name] + 1])
+            return op(*inputs)
 
-    shared = {"backward": staticmethod(backward), "jvp": staticmethod(jvp)}
-    functorch = {
-        "generate_vmap_rule": True,
-        "setup_context": staticmethod(keep),
-        "forward": staticmethod(lambda *arguments: op(*arguments)),
-    }
-    eager = {"forward": staticmethod(eager_forward)}
-    bases = (torch.autograd.Function,)
-    return type(f"{name}_eager", bases, shared | eager), type(f"{name}_functorch", bases, shared | functorch)
+        @staticmethod
+        def backward(ctx: Any, q: Tensor | None) -> tuple[Tensor | None, ...]:
+            return derivatives.backward(ctx, closure, name, wanted_inputs(ctx, ctx.present), q)
+
+        @staticmethod
+        def jvp(ctx: Any, *tangents: Tensor | None) -> Tensor | None:
+            return derivatives.jvp(ctx, closure, name, tangents)
+
+    return Eager
+
+
+def _functorch_function(name: str, closure: Closure) -> type[torch.autograd.Function]:
+    """The Function that torch.func can transform; its apply costs 4-10x as much."""
+    op = raw[name]
+
+    class Functorch(torch.autograd.Function):
+        generate_vmap_rule = True
+
+        @staticmethod
+        def forward(*inputs: Any) -> Tensor:
+            return op(*inputs)
+
+        @staticmethod
+        def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+            _keep(ctx, name, inputs)
+
+        @staticmethod
+        def backward(ctx: Any, q: Tensor | None) -> tuple[Tensor | None, ...]:
+            return derivatives.backward(ctx, closure, name, ctx.needs_input_grad, q)
+
+        @staticmethod
+        def jvp(ctx: Any, *tangents: Tensor | None) -> Tensor | None:
+            return derivatives.jvp(ctx, closure, name, tangents)
+
+    return Functorch
 
 
 _closure = Closure(forward=forward, grad_input=grad_input, grad_weight=grad_weight, gram=gram, quadratic=quadratic)
 for _name in SCHEMAS:
-    EAGER[_name], FUNCTORCH[_name] = _functions(_name, _closure)
+    EAGER[_name], FUNCTORCH[_name] = _eager_function(_name, _closure), _functorch_function(_name, _closure)

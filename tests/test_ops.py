@@ -106,11 +106,21 @@ def test_only_wanted_gradients_are_made(needed, backend):
     assert [t.grad is not None for t in operands] == list(needed)
 
 
+def test_a_gradient_not_asked_for_is_not_made(backend):
+    """torch.autograd.grad(y, x) pays nothing for a weight that requires grad too, in first and second order."""
+    function, (x, weight, r) = operation("forward", SMALL, (0,), backend)
+    y = function(x, weight, r.detach())
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
+        (slope,) = torch.autograd.grad(y.sum(), x, create_graph=True)
+        torch.autograd.grad(slope.sum(), x)
+    assert [event.name for event in profile.events() if event.name.startswith("fastkan::")] == ["fastkan::grad_input"] * 2
+
+
 def test_derivatives_that_do_not_exist_raise(backend):
     """Order 5 of SiLU has no closed form: it raises where it is asked for, and only there."""
     function, (x, weight, _) = operation("forward", SMALL, (4,), backend)
-    torch.autograd.grad(function(x.detach(), weight, None).sum(), weight)
     y = function(x, weight, None)
+    torch.autograd.grad(y.sum(), weight, retain_graph=True)
     with pytest.raises(NotImplementedError, match="derivative order 4, received order 5"):
         y.sum().backward()
     knots = fastkan.grid.uniform(2, 5, 3, (-1, 1)).requires_grad_()

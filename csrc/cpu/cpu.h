@@ -9,6 +9,14 @@ namespace fastkan {
 struct Cpu {
   int threads = 1;
 
+  // One thread where all the work takes about 0.1 ms (a basis costs as much as some 64 outputs): waking
+  // others would cost a good part of it.
+  int threads_for(const Problem& problem) const {
+    const double work =
+        double(problem.batch) * double(problem.in_features) * double(problem.out_features + 64);
+    return work < 1e5 ? 1 : threads;
+  }
+
   // y[b,o] = sum_i r[b,i] sum_m f_m^(nu)(x[b,i]) weight[i,m,o]; row_weight r may be null, here and below: r =
   // 1
   template <class T>

@@ -37,7 +37,7 @@ void Cpu::forward(const Problem& problem, const T* x, const T* weight, const T* 
   const int64_t I = problem.in_features, O = problem.out_features, M = problem.slots();
   const int64_t tiles = block_count(O, kOutputs);
 
-  parallel_for(block_count(problem.batch, kRows) * tiles, threads, [&](int64_t task) {
+  parallel_for(block_count(problem.batch, kRows) * tiles, threads_for(problem), [&](int64_t task) {
     const Range rows = block_at(task / tiles, problem.batch, kRows),
                 outputs = block_at(task % tiles, O, kOutputs);
     std::vector<T> block(rows.size() * outputs.size());

@@ -37,7 +37,7 @@ void Cpu::grad_input(const Problem& problem, const T* x, const T* weight, const 
   const int64_t I = problem.in_features, O = problem.out_features, M = problem.slots();
   const int64_t chunks = block_count(I, kInputs);
 
-  parallel_for(block_count(problem.batch, kRows) * chunks, threads, [&](int64_t task) {
+  parallel_for(block_count(problem.batch, kRows) * chunks, threads_for(problem), [&](int64_t task) {
     const Range rows = block_at(task / chunks, problem.batch, kRows),
                 inputs = block_at(task % chunks, I, kInputs);
     for (int64_t i = inputs.begin; i < inputs.end; ++i) {

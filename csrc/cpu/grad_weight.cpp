@@ -57,7 +57,7 @@ void Cpu::grad_weight(const Problem& problem, const T* x, const T* g, const T* r
                       T* out) const {
   const int64_t I = problem.in_features, O = problem.out_features, M = problem.slots();
 
-  parallel_for(I, threads, [&](int64_t i) {
+  parallel_for(I, threads_for(problem), [&](int64_t i) {
     std::vector<T> tile(M * std::min(O, kOutputs));
     std::vector<Active<T>> active;
     T* const slots = out + i * M * O;

@@ -18,7 +18,7 @@ template <class T>
 void Cpu::gram(const Problem& problem, const T* x, const T* row_weight, const T* knots, T* out) const {
   const int64_t I = problem.in_features, M = problem.slots();
 
-  parallel_for(I, threads, [&](int64_t i) {
+  parallel_for(I, threads_for(problem), [&](int64_t i) {
     std::vector<T> tile(M * M);
     T* const target = out + i * M * M;
     std::fill_n(target, M * M, T(0));
@@ -47,7 +47,7 @@ void Cpu::quadratic(const Problem& problem, const T* x, const T* form, const T* 
   const int64_t I = problem.in_features, M = problem.slots();
   const int64_t chunks = block_count(I, kInputs);
 
-  parallel_for(block_count(problem.batch, kRows) * chunks, threads, [&](int64_t task) {
+  parallel_for(block_count(problem.batch, kRows) * chunks, threads_for(problem), [&](int64_t task) {
     const Range rows = block_at(task / chunks, problem.batch, kRows),
                 inputs = block_at(task % chunks, I, kInputs);
     for (int64_t i = inputs.begin; i < inputs.end; ++i) {
