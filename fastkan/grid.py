@@ -11,6 +11,8 @@ from torch import Tensor
 from fastkan import ops, reference
 
 MIN_CELL = 2.0**-10  # narrowest cell as a share of the mean cell: degenerate cells give finite values and NaN gradients
+TINY_CELL = 2.0**-100  # narrowest cell at all: a subnormal one has no finite reciprocal in float32
+RIDGE_STEPS = 4  # each multiplies what the ridge costs by ridge / (ridge + eigenvalue): nothing is left where it matters
 REFIT_ELEMENTS = 2**23  # the refit expands the basis at its quadrature nodes, at most this many values (64 MB) at a time
 
 
@@ -66,7 +68,7 @@ def adapt(knots: Tensor, x: Tensor, degree: int, eps: float, resolution: float) 
     quantiles = torch.lerp(ordered[:, below], ordered[:, above], at - below)
     blended = eps * (low + (high - low) * steps) + (1 - eps) * quantiles
 
-    resolved = 16 * resolution * torch.maximum(low.abs(), high.abs())
+    resolved = (16 * resolution * torch.maximum(low.abs(), high.abs())).clamp(min=TINY_CELL)
     floor = torch.maximum((high - low) / cells * MIN_CELL, resolved)
     widths = torch.maximum(blended.diff(dim=1), floor)
     span = widths.sum(1, keepdim=True)
@@ -105,13 +107,18 @@ def _quadrature(old: Tensor, points: Tensor, degree: int) -> tuple[Tensor, Tenso
     return x.flatten(1).T.contiguous(), w.flatten(1).T.contiguous()
 
 
+def _ridge(degree: int) -> float:
+    """Ridge as a share of the normal matrix's mean diagonal: below what every spline of an even grid is seen by."""
+    return 10.0 ** (-2 * min(max(degree, 3), 7))
+
+
 def refit(weight: Tensor, old: Tensor, new: Tensor, degree: int) -> Tensor:
     """Weight [I, M', O] on the knots `new`, in least squares over the new grid nearest to weight [I, M, O] on the knots `old`.
 
     Where the new spline space holds the old function (nested refinement) that is the same function. The normal matrix comes
-    from gram; a ridge of 1e-14 of its mean diagonal towards the values at the Greville abscissae settles coefficients that
-    the range hardly sees. Inputs whose knots stay keep their weight bit for bit. float64 tensors; the base slot is carried
-    over as it is.
+    from gram. Splines that the range hardly sees, those past a narrow end cell, would take huge coefficients for the last bit
+    of the fit and blow up beside the grid, so a ridge (iterated Tikhonov) holds these at the old values at their Greville
+    abscissae. Inputs whose knots stay keep their weight bit for bit. float64 tensors; the base slot is carried over as it is.
     """
     points = grid_points(new, degree)
     x, w = _quadrature(old, points, degree)
@@ -126,9 +133,12 @@ def refit(weight: Tensor, old: Tensor, new: Tensor, degree: int) -> Tensor:
         here = reference.basis(x[:, part], new[part], degree) * w[:, part, None]
         cross = torch.einsum("qim,qin->imn", here, reference.basis(x[:, part], old[part], degree))
         prior = torch.einsum("sin,ino->iso", reference.basis(start[part].T, old[part], degree), coefficients[part])
-        ridge = 1e-14 * normal[part].diagonal(dim1=1, dim2=2).mean(1)[:, None, None]
-        matrix = normal[part] + ridge * torch.eye(splines, dtype=x.dtype, device=x.device)
-        fitted.append(torch.linalg.solve(matrix, cross @ coefficients[part] + ridge * prior))
+        ridge = _ridge(degree) * normal[part].diagonal(dim1=1, dim2=2).mean(1)[:, None, None]
+        factors = torch.linalg.lu_factor(normal[part] + ridge * torch.eye(splines, dtype=x.dtype, device=x.device))
+        fit = prior
+        for _ in range(RIDGE_STEPS):
+            fit = torch.linalg.lu_solve(*factors, cross @ coefficients[part] + ridge * fit)
+        fitted.append(fit)
     refitted = torch.cat(fitted) if fitted else coefficients.new_empty((0, splines, weight.shape[2]))
     if old.shape == new.shape:
         refitted = torch.where((old == new).all(1)[:, None, None], coefficients, refitted)

@@ -16,7 +16,7 @@ def test_python_blocks_run_in_order(page, capsys):
     for block in blocks:
         exec(compile(block, page, "exec"), names)  # the page's own names, as a reader's session has them
     assert "replaced 2: 0, 2" in capsys.readouterr().out
-    assert float(names["loss"]) < 0.2
+    assert names["loss"].item() < 0.2
 
 
 def test_links_lead_somewhere():

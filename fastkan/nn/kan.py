@@ -51,7 +51,7 @@ class KAN(nn.Sequential):
         """Lay every layer's grid where its inputs are for the samples x [..., I], layer by layer (see KANLinear.update_grid)."""
         for layer in self:
             layer.update_grid(x, eps)
-            x = layer(x)
+            x = layer(x.to(layer.weight.dtype))
 
     def refine(self, grid_size: int) -> None:
         """Change every layer's number of grid intervals and refit (see KANLinear.refine)."""

@@ -18,6 +18,8 @@ from fastkan.nn.linear import KANLinear
 HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks", "_state_dict_hooks",
          "_state_dict_pre_hooks", "_load_state_dict_pre_hooks", "_load_state_dict_post_hooks")  # fmt: skip
 
+INITIALISER = re.compile(r"_*(init|initiali[sz]e|reset)(_.*)?")  # names of methods
+
 
 @dataclass(frozen=True)
 class ReplaceReport:
@@ -33,9 +35,9 @@ class ReplaceReport:
 
 
 @functools.cache
-def _source(cls: type) -> str:
-    """The code of a module's class and its parents, less comments and initialisers (those may touch a weight)."""
-    text = ""
+def _weights_read(cls: type) -> list[str]:
+    """The expressions `<anything>.weight` in the code of a module's class and its parents; initialisers are left out."""
+    read = []
     for part in cls.__mro__:
         if part in (nn.Module, object):
             continue
@@ -44,10 +46,10 @@ def _source(cls: type) -> str:
         except (OSError, TypeError, SyntaxError):  # a class without source: built in, or typed at a prompt
             continue
         for statement in getattr(tree.body[0], "body", []):
-            name = getattr(statement, "name", "")
-            if "init" not in name and not name.endswith("reset_parameters"):
-                text += ast.unparse(statement) + "\n"
-    return text
+            if not INITIALISER.fullmatch(getattr(statement, "name", "")):
+                nodes = ast.walk(statement)
+                read += [ast.unparse(node) for node in nodes if isinstance(node, ast.Attribute) and node.attr == "weight"]
+    return read
 
 
 def _read_directly(model: nn.Module, name: str) -> str | None:
@@ -59,8 +61,8 @@ def _read_directly(model: nn.Module, name: str) -> str | None:
     path = name.split(".")
     for depth in range(len(path)):
         owner: type = type(model.get_submodule(".".join(path[:depth])))
-        inner = "".join(rf"(?:\.{re.escape(part)}|\[[^\]]*\])" for part in path[depth:])
-        if re.search(rf"\bself{inner}\.weight\b", _source(owner)):
+        inner = "".join(rf"(?:\.{re.escape(part)}|\[.*\])" for part in path[depth:])
+        if any(re.fullmatch(rf"self{inner}\.weight", expression) for expression in _weights_read(owner)):
             return owner.__name__
     return None
 

@@ -1,0 +1,155 @@
+"""replace_linear refuses, with the reason, the blocks whose exchange would break the model or lose something of theirs."""
+
+import pytest
+import torch
+from torch import nn
+from torch.nn.utils import parametrizations, spectral_norm
+
+from fastkan import KANLinear, ReplaceReport, replace_linear
+
+
+class Reader(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.fc = nn.Linear(4, 4)
+        self.net = nn.Sequential(nn.Linear(4, 4), nn.ReLU())
+        self.heads = nn.ModuleDict({"a": nn.Linear(4, 4)})
+        self.free = nn.Linear(4, 4)
+
+    def forward(self, x):
+        x = nn.functional.linear(x, self.fc.weight, self.fc.bias)
+        return self.free(self.initial_steps(x))
+
+    def initial_steps(self, x):  # no initialiser, for all its name
+        for i in range(1):
+            x = nn.functional.linear(x, self.net[i].weight)
+        return nn.functional.linear(x, self.heads["a"].weight)
+
+
+class Inheriting(Reader):
+    """Reads the weights in its parent's code."""
+
+
+class MyLinear(nn.Linear):
+    pass
+
+
+class MyEncoderLayer(nn.TransformerEncoderLayer):
+    """Its source does not say linear1.weight; its parent's does."""
+
+
+def linear_names(model):
+    return [name for name, module in model.named_modules() if isinstance(module, nn.Linear)]
+
+
+def kan_names(model):
+    return [name for name, module in model.named_modules() if isinstance(module, KANLinear)]
+
+
+def tied():
+    model = nn.Sequential(nn.Embedding(7, 4), nn.Linear(4, 4), nn.Linear(4, 7))
+    model[2].weight = model[0].weight
+    return model
+
+
+def tied_bias():
+    model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4), nn.Linear(4, 4))
+    model[2].bias = model[0].bias
+    return model
+
+
+SUBCLASS = "{} is a subclass of nn.Linear with behaviour of its own"
+REFUSED = {
+    "subclass": (lambda: nn.Sequential(MyLinear(4, 4), nn.Linear(4, 4)), {"0": SUBCLASS.format("MyLinear")}),
+    "weight tied": (tied, {"2": "its weight is tied to another module's"}),
+    "bias tied": (tied_bias, dict.fromkeys(["0", "2"], "its bias is tied to another module's")),
+    "weight norm": (
+        lambda: nn.Sequential(parametrizations.weight_norm(nn.Linear(4, 4))),
+        {"0": "its parameters are parametrized (torch.nn.utils.parametrize)"},
+    ),
+    "complex": (lambda: nn.Sequential(nn.Linear(4, 4, dtype=torch.cfloat)), {"0": "its dtype is torch.complex64"}),
+    "attention": (
+        lambda: nn.ModuleDict({"attention": nn.MultiheadAttention(4, 2), "after": nn.Linear(4, 4)}),
+        {"attention.out_proj": SUBCLASS.format("NonDynamicallyQuantizableLinear")},
+    ),
+    "reader": (Reader, dict.fromkeys(["fc", "net.0", "heads.a"], "Reader reads its .weight directly")),
+    "nested reader": (
+        lambda: nn.Sequential(nn.ModuleList([Inheriting()])),
+        dict.fromkeys(["0.0.fc", "0.0.net.0", "0.0.heads.a"], "Inheriting reads its .weight directly"),
+    ),
+}
+
+
+@pytest.mark.parametrize("build, refused", REFUSED.values(), ids=list(REFUSED))
+def test_a_block_that_would_break_is_refused_with_its_reason(build, refused):
+    model = build()
+    others = [name for name in linear_names(model) if name not in refused]
+    kept = {name: model.get_submodule(name) for name in refused}
+    report = replace_linear(model)
+    assert report.refused == refused
+    assert report.replaced == kan_names(model) == others
+    assert all(model.get_submodule(name) is linear for name, linear in kept.items())
+
+
+def test_a_shared_module_is_refused_everywhere_if_refused_or_filtered_out_somewhere():
+    model = nn.ModuleDict({"reader": Reader(), "alias": nn.Sequential(nn.Linear(4, 4))})
+    model["alias"][0] = model["reader"].fc
+    report = replace_linear(model, lambda name, linear: name in ("alias.0", "reader.fc"))
+    assert report == ReplaceReport([], dict.fromkeys(["reader.fc", "alias.0"], "Reader reads its .weight directly"))
+    shared = nn.Linear(4, 4)
+    model = nn.Sequential(shared, shared)
+    assert replace_linear(model, lambda name, linear: name == "1").refused == {"1": "the filter leaves it out at 0"}
+    assert model[0] is model[1] is shared
+
+
+@pytest.mark.parametrize("layer_class", [nn.TransformerEncoderLayer, MyEncoderLayer])
+def test_an_encoder_runs_in_train_and_eval_with_its_neighbours_replaced(layer_class):
+    encoder = nn.TransformerEncoder(layer_class(8, 2, 16, dropout=0.0, batch_first=True), 2)
+    model = nn.Sequential(nn.Linear(6, 8), encoder, nn.Linear(8, 3))
+    x = torch.randn(2, 5, 6)
+    before = [model.train(mode)(x).detach() for mode in (True, False)]
+    report = replace_linear(model)
+    assert report.replaced == ["0", "2"]
+    blocks = [f"1.layers.{i}.{name}" for i in (0, 1) for name in ("self_attn.out_proj", "linear1", "linear2")]
+    assert sorted(report.refused) == sorted(blocks)
+    assert report.refused["1.layers.0.linear1"] == f"{layer_class.__name__} reads its .weight directly"
+    for mode, want in zip((True, False), before, strict=True):
+        with torch.set_grad_enabled(mode):  # without gradients eval takes the fused path
+            torch.testing.assert_close(model.train(mode)(x), want, rtol=0, atol=256 * torch.finfo(torch.float32).eps)
+
+
+def test_a_decoder_layers_feed_forward_is_replaced_and_runs():
+    model = nn.TransformerDecoderLayer(8, 2, 16, dropout=0.0, batch_first=True)
+    x, memory = torch.randn(2, 5, 8), torch.randn(2, 4, 8)
+    want = model(x, memory).detach()
+    report = replace_linear(model)
+    assert report.replaced == ["linear1", "linear2"]
+    assert sorted(report.refused) == ["multihead_attn.out_proj", "self_attn.out_proj"]
+    for mode in (True, False):
+        torch.testing.assert_close(model.train(mode)(x, memory), want, rtol=0, atol=256 * torch.finfo(torch.float32).eps)
+
+
+def old_weight_norm(linear):
+    with pytest.warns(FutureWarning, match="weight_norm"):
+        return nn.utils.weight_norm(linear)
+
+
+HOOKED = {
+    "forward": lambda linear: linear.register_forward_hook(print) and linear,
+    "forward pre": lambda linear: linear.register_forward_pre_hook(print) and linear,
+    "backward": lambda linear: linear.register_full_backward_hook(print) and linear,
+    "state_dict": lambda linear: linear.register_state_dict_post_hook(lambda *_: None) and linear,
+    "load": lambda linear: linear.register_load_state_dict_post_hook(print) and linear,
+    "old weight_norm": old_weight_norm,
+    "old spectral_norm": spectral_norm,
+}
+
+
+@pytest.mark.parametrize("hook", HOOKED.values(), ids=list(HOOKED))
+def test_hooks_raise_and_leave_the_model_untouched(hook):
+    model = nn.Sequential(nn.Linear(4, 4), nn.Sequential(hook(nn.Linear(4, 4))))
+    modules = list(model.modules())
+    with pytest.raises(ValueError, match=r"^model: expected blocks without hooks, received hooks on 1\.0; remove or filter them"):
+        replace_linear(model)
+    assert list(model.modules()) == modules
+    assert replace_linear(model, lambda name, linear: name == "0").replaced == ["0"]
