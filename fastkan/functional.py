@@ -62,7 +62,8 @@ def _check(x: Tensor, weight: Tensor, knots: Tensor, bias: Tensor | None, degree
 def _value_dtype(x: Tensor, weight: Tensor) -> torch.dtype:
     """The dtype of weight, products and answer: autocast's where it is on, else x's, which weight must share."""
     device = x.device.type
-    if x.dtype != torch.float64 and torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device):
+    # meta has no autocast to ask about, and Dynamo cannot trace is_autocast_available on torch 2.11
+    if x.dtype != torch.float64 and device != "meta" and torch.is_autocast_enabled(device):
         return torch.get_autocast_dtype(device)
     if weight.dtype != x.dtype:
         raise TypeError(f"weight: expected x's dtype {x.dtype}, received {weight.dtype}")
