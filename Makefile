@@ -36,7 +36,7 @@ overhead: .venv/ready
 	$(BIN)/pytest benchmarks/test_overhead.py --override-ini addopts=
 
 gpu:
-	@$(GPU_PYTHON) -c "import sys, torch; sys.exit(not torch.cuda.is_available())" || \
+	@$(GPU_PYTHON) -c "import sys, torch; sys.exit(not torch.cuda.is_available())" 2>/dev/null || \
 		{ echo "make gpu: $(GPU_PYTHON) has no torch that sees a CUDA device, so nothing was run"; exit 1; }
 	$(GPU_PYTHON) -m pip install --no-build-isolation --no-deps --quiet -e .
 	$(GPU_PYTHON) -m fastkan info

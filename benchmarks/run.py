@@ -24,7 +24,7 @@ def main(full: bool = False, device: Literal["cpu", "cuda"] = "cpu", limit: floa
     benchmarks/results/<machine>/<name>.
 
     Args:
-        full: More sizes, degree 2 and bfloat16; about half an hour.
+        full: More sizes, degree 2 and bfloat16; several times as long.
         device: Where the layers are measured. Training runs on the CPU: its networks are too small for a GPU.
         limit: Seconds; a provider slower than this per call is skipped, and its row says so.
         name: Name of the result files, today's date by default.
