@@ -59,6 +59,20 @@ def build_record() -> dict[str, Any]:
     return json.loads(record.read_text()) if record.is_file() else {}
 
 
+def _slots(knots: Tensor, degree: int) -> int:
+    return knots.shape[-1] - degree  # M = S + 1 and K = S + p + 1
+
+
+# An unwritten result of each operation, from its arguments: for fake tensors as for the compiled core.
+EMPTY_RESULT: dict[str, Callable[..., Tensor]] = {
+    "forward": lambda x, weight, r, *settings: weight.new_empty((x.shape[0], weight.shape[2])),
+    "grad_input": lambda x, weight, g, *settings: x.new_empty(x.shape),
+    "grad_weight": lambda x, g, r, knots, degree, *rest: g.new_empty((x.shape[1], _slots(knots, degree), g.shape[1])),
+    "gram": lambda x, r, knots, degree, *rest: x.new_empty((x.shape[1], _slots(knots, degree), _slots(knots, degree))),
+    "quadratic": lambda x, form, *settings: x.new_empty(x.shape),
+}
+
+
 # ---- the compiled core: contiguous tensors in, data pointers to C++, a fresh tensor out
 
 
@@ -75,7 +89,8 @@ def _compiled(device: str) -> dict[str, Callable[..., Tensor]]:
             return index, torch.cuda.current_stream(index).cuda_stream
         return (torch.get_num_threads(),)
 
-    def call(name: str, tensors: tuple, result: Tensor, sizes: tuple[int, ...], settings: tuple) -> Tensor:
+    def call(name: str, tensors: tuple, sizes: tuple[int, ...], settings: tuple) -> Tensor:
+        result = EMPTY_RESULT[name](*tensors, *settings)
         held = [None if t is None else t.contiguous() for t in tensors]  # alive until the call returns
         dtype = str(result.dtype).removeprefix("torch.")
         run = getattr(extension, f"{device}_{name}")
@@ -83,27 +98,22 @@ def _compiled(device: str) -> dict[str, Callable[..., Tensor]]:
         return result
 
     def forward(x, weight, row_weight, knots, degree, base, nu):
-        result = x.new_empty((x.shape[0], weight.shape[2]))
-        sizes = (*x.shape, weight.shape[2], knots.shape[1])
-        return call("forward", (x, weight, row_weight, knots), result, sizes, (degree, base, nu))
+        tensors, sizes = (x, weight, row_weight, knots), (*x.shape, weight.shape[2], knots.shape[1])
+        return call("forward", tensors, sizes, (degree, base, nu))
 
     def grad_input(x, weight, grad_output, knots, degree, base, nu):
-        sizes = (*x.shape, weight.shape[2], knots.shape[1])
-        return call("grad_input", (x, weight, grad_output, knots), x.new_empty(x.shape), sizes, (degree, base, nu))
+        tensors, sizes = (x, weight, grad_output, knots), (*x.shape, weight.shape[2], knots.shape[1])
+        return call("grad_input", tensors, sizes, (degree, base, nu))
 
     def grad_weight(x, grad_output, row_weight, knots, degree, base, nu):
-        result = x.new_empty((x.shape[1], knots.shape[1] - degree, grad_output.shape[1]))
-        sizes = (*x.shape, grad_output.shape[1], knots.shape[1])
-        return call("grad_weight", (x, grad_output, row_weight, knots), result, sizes, (degree, base, nu))
+        tensors, sizes = (x, grad_output, row_weight, knots), (*x.shape, grad_output.shape[1], knots.shape[1])
+        return call("grad_weight", tensors, sizes, (degree, base, nu))
 
     def gram(x, row_weight, knots, degree, base, nu, mu):
-        slots = knots.shape[1] - degree
-        result = x.new_empty((x.shape[1], slots, slots))
-        return call("gram", (x, row_weight, knots), result, (*x.shape, knots.shape[1]), (degree, base, nu, mu))
+        return call("gram", (x, row_weight, knots), (*x.shape, knots.shape[1]), (degree, base, nu, mu))
 
     def quadratic(x, form, knots, degree, base, nu, mu):
-        sizes = (*x.shape, knots.shape[1])
-        return call("quadratic", (x, form, knots), x.new_empty(x.shape), sizes, (degree, base, nu, mu))
+        return call("quadratic", (x, form, knots), (*x.shape, knots.shape[1]), (degree, base, nu, mu))
 
     operations = (forward, grad_input, grad_weight, gram, quadratic)
     return {operation.__name__: operation for operation in operations}

@@ -1,4 +1,4 @@
-"""The private PyTorch predicates that routing needs, each used nowhere else (checked on torch 2.13)."""
+"""The private PyTorch predicates that routing needs, each used nowhere else (checked on torch 2.11, 2.13 and 2.14)."""
 
 from typing import Any
 
