@@ -34,6 +34,18 @@ def test_opcheck(name, layout, case, dtype):
         opcheck(ops.raw[name], (*operands, tensors["knots"], case.degree, case.base, "", *(0,) * ORDERS[name]))
 
 
+@pytest.mark.parametrize("name", ORDERS)
+def test_fakes_know_the_two_dtypes_of_autocast(name):
+    """x float32, weight and cotangents bfloat16: a fake of the other dtype would miscompile in silence."""
+    case = Case(4, 3, 2, row_weight=True)
+    tensors = make_inputs(case, torch.float32)
+    tensors |= {key: tensors[key].bfloat16() for key in ("weight", "grad_output")}
+    operands = [tensors[key] for key in ARGUMENTS[name]]
+    arguments = (*operands, tensors["knots"], case.degree, case.base, "", *(0,) * ORDERS[name])
+    opcheck(ops.raw[name], arguments, test_utils=("test_schema", "test_faketensor"))
+    assert ops.raw[name](*arguments).dtype == (torch.bfloat16 if name in ("forward", "grad_weight") else torch.float32)
+
+
 @pytest.fixture(autouse=True)
 def fresh_dynamo():
     torch._dynamo.reset()
