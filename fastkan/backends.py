@@ -2,10 +2,11 @@
 
 import functools
 import importlib
+import importlib.util
 import json
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass
 from importlib import resources
@@ -17,7 +18,7 @@ from torch import Tensor
 
 from fastkan import reference
 
-MAX_COMPILED_DEGREE = 8  # fixed-size local arrays in csrc/basis.h
+MAX_DEGREE = 8  # of the compiled core (fixed-size local arrays in csrc/basis.h) and the kernels
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,7 @@ class Backend:
     gram: Callable[..., Tensor]
     quadratic: Callable[..., Tensor]
     declines: Callable[[torch.device, torch.dtype, int], str | None]
+    takes_half: bool = False  # float16 and bfloat16 tensors as they are; else it is given float32 copies
 
 
 def compute_dtype(dtype: torch.dtype) -> torch.dtype:
@@ -59,20 +61,6 @@ def build_record() -> dict[str, Any]:
     return json.loads(record.read_text()) if record.is_file() else {}
 
 
-def _slots(knots: Tensor, degree: int) -> int:
-    return knots.shape[-1] - degree  # M = S + 1 and K = S + p + 1
-
-
-# An unwritten result of each operation, from its arguments: for fake tensors as for the compiled core.
-EMPTY_RESULT: dict[str, Callable[..., Tensor]] = {
-    "forward": lambda x, weight, r, *settings: weight.new_empty((x.shape[0], weight.shape[2])),
-    "grad_input": lambda x, weight, g, *settings: x.new_empty(x.shape),
-    "grad_weight": lambda x, g, r, knots, degree, *rest: g.new_empty((x.shape[1], _slots(knots, degree), g.shape[1])),
-    "gram": lambda x, r, knots, degree, *rest: x.new_empty((x.shape[1], _slots(knots, degree), _slots(knots, degree))),
-    "quadratic": lambda x, form, *settings: x.new_empty(x.shape),
-}
-
-
 # ---- the compiled core: contiguous tensors in, data pointers to C++, a fresh tensor out
 
 
@@ -80,7 +68,7 @@ def _pointer(tensor: Tensor | None) -> int:
     return 0 if tensor is None else tensor.data_ptr()
 
 
-def _compiled(device: str) -> dict[str, Callable[..., Tensor]]:
+def _compiled(device: str) -> dict[str, Any]:
     """The five operations of `_C` for one device; contracts and argument order are those of reference.py."""
 
     def where(result: Tensor) -> tuple[int, ...]:
@@ -90,7 +78,7 @@ def _compiled(device: str) -> dict[str, Callable[..., Tensor]]:
         return (torch.get_num_threads(),)
 
     def call(name: str, tensors: tuple, sizes: tuple[int, ...], settings: tuple) -> Tensor:
-        result = EMPTY_RESULT[name](*tensors, *settings)
+        result = reference.EMPTY_RESULT[name](*tensors, *settings)
         held = [None if t is None else t.contiguous() for t in tensors]  # alive until the call returns
         dtype = str(result.dtype).removeprefix("torch.")
         run = getattr(extension, f"{device}_{name}")
@@ -126,8 +114,8 @@ def _compiled_declines(device: str, missing: Callable[[], str | None]) -> Callab
             return reason
         if where.type != device:
             return f"it serves {device} tensors, received {where.type}"
-        if degree > MAX_COMPILED_DEGREE:
-            return f"it serves degrees up to {MAX_COMPILED_DEGREE}, received {degree}"
+        if degree > MAX_DEGREE:
+            return f"it serves degrees up to {MAX_DEGREE}, received {degree}"
         return None
 
     return declines
@@ -151,14 +139,60 @@ def _cuda_missing() -> str | None:
     return extension.cuda_unavailable_reason()
 
 
+# ---- the Triton kernels, imported when the first tensor for them arrives
+
+
+def _triton(name: str) -> Callable[..., Tensor]:
+    def run(*arguments: Any) -> Tensor:
+        x = arguments[0]
+        with torch.cuda.device(x.device) if x.is_cuda else nullcontext():
+            return getattr(importlib.import_module("fastkan.kernels"), name)(*arguments)
+
+    return run
+
+
+@functools.cache
+def _interpreted() -> bool:
+    return os.environ.get("TRITON_INTERPRET", "") in ("1", "true", "on")
+
+
+@functools.cache
+def _capability(device: torch.device) -> tuple[int, int]:
+    return torch.cuda.get_device_capability(device)
+
+
+def _triton_declines(device: torch.device, dtype: torch.dtype, degree: int) -> str | None:
+    if importlib.util.find_spec("triton") is None:
+        return "Triton is not installed (a CUDA or ROCm build of PyTorch brings it)"
+    if degree > MAX_DEGREE:
+        return f"it serves degrees up to {MAX_DEGREE}, received {degree}"
+    if _interpreted():
+        return None if device.type == "cpu" else "TRITON_INTERPRET is set: Triton's interpreter serves cpu tensors only"
+    if device.type != "cuda":
+        return f"it serves CUDA and ROCm tensors, received {device.type}"
+    if not torch.cuda.is_available():
+        return "torch sees no CUDA device"
+    if torch.version.hip is None and _capability(device) < (8, 0):
+        return "it needs compute capability 8.0, received {}.{}".format(*_capability(device))
+    return None
+
+
 TABLE = (
-    Backend("cuda", "CUDA C++ (csrc/cuda)", **_compiled("cuda"), declines=_compiled_declines("cuda", _cuda_missing)),
     Backend(
-        "cpu",
-        "C++, threads, local support (csrc/cpu)",
-        **_compiled("cpu"),
-        declines=_compiled_declines("cpu", _core_missing),
+        "cpu", "C++, threads, local support (csrc/cpu)", **_compiled("cpu"), declines=_compiled_declines("cpu", _core_missing)
     ),
+    Backend(
+        "triton",
+        "Triton kernels (kernels/)",
+        _triton("forward"),
+        _triton("grad_input"),
+        _triton("grad_weight"),
+        _triton("gram"),
+        _triton("quadratic"),
+        declines=_triton_declines,
+        takes_half=True,
+    ),
+    Backend("cuda", "CUDA C++ (csrc/cuda)", **_compiled("cuda"), declines=_compiled_declines("cuda", _cuda_missing)),
     Backend(
         "reference",
         "plain PyTorch (reference.py)",
@@ -218,7 +252,7 @@ def select(name: str, device: torch.device, dtype: torch.dtype, degree: int) -> 
     candidates = [backend for backend in TABLE if name in ("", backend.name)]
     reasons = {}
     for candidate in candidates:
-        reason = candidate.declines(device, compute_dtype(dtype), degree)
+        reason = candidate.declines(device, dtype, degree)
         if reason is None:
             return candidate
         reasons[candidate.name] = reason

@@ -38,12 +38,12 @@ def _check_orders(base: str, orders: Sequence[int]) -> None:
         check_base(base, order)
 
 
-def _compute(name: str, provider: Any, arguments: Sequence[Any]) -> Tensor:
-    """Run one operation of a provider (a Backend, or the reference module) in its compute dtype."""
+def _compute(name: str, provider: Any, arguments: Sequence[Any], takes_half: bool = False) -> Tensor:
+    """Run one operation of a provider (a Backend, or the reference module), in its compute dtype unless it takes float16."""
     first = FIRST_SETTING[name]
     tensors, knots, (degree, base, _, *orders) = arguments[:first], arguments[first], arguments[first + 1 :]
     compute = backends.compute_dtype(tensors[0].dtype)
-    operands = [None if t is None else t.to(compute) for t in tensors]
+    operands = tensors if takes_half else [None if t is None else t.to(compute) for t in tensors]
     result_dtype = tensors[1 if name in ("forward", "grad_weight") else 0].dtype
     return getattr(provider, name)(*operands, knots.to(compute), degree, base, *orders).to(result_dtype)
 
@@ -55,7 +55,7 @@ def _implementation(name: str) -> Callable[..., Tensor]:
         x, (degree, base, backend, *orders) = arguments[0], arguments[first + 1 :]
         _check_orders(base, orders)
         chosen = backends.select(backend or backends.resolve(None), x.device, x.dtype, degree)
-        return _compute(name, chosen, arguments)
+        return _compute(name, chosen, arguments, chosen.takes_half)
 
     return run
 
@@ -65,7 +65,7 @@ def _fake(name: str) -> Callable[..., Tensor]:
 
     def run(*arguments: Any) -> Tensor:
         _check_orders(arguments[first + 2], arguments[first + 4 :])
-        return backends.EMPTY_RESULT[name](*arguments)
+        return reference.EMPTY_RESULT[name](*arguments)
 
     return run
 

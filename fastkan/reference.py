@@ -5,6 +5,8 @@ against. They materialise the expanded basis [B, I, M], which the compiled backe
 Letters: B rows, I inputs, O outputs, S = G + p splines, M = S + 1 slots, K = G + 2p + 1 knots per input.
 """
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -71,3 +73,17 @@ def quadratic(x: Tensor, form: Tensor, knots: Tensor, degree: int, base: str, nu
     """sum_mn f_m^(nu)(x[b,i]) form[i,m,n] f_n^(mu)(x[b,i]), the adjoint of gram: x [B, I], form [I, M, M] -> [B, I]."""
     left, right = slots(x, knots, degree, base, nu), slots(x, knots, degree, base, mu)
     return (torch.einsum("bim,imn->bin", left, form) * right).sum(-1)
+
+
+def _slots(knots: Tensor, degree: int) -> int:
+    return knots.shape[-1] - degree  # M = S + 1 and K = S + p + 1
+
+
+# An unwritten result of each operation, from its arguments: for fake tensors, the compiled core and the kernels.
+EMPTY_RESULT: dict[str, Callable[..., Tensor]] = {
+    "forward": lambda x, weight, r, *settings: weight.new_empty((x.shape[0], weight.shape[2])),
+    "grad_input": lambda x, weight, g, *settings: x.new_empty(x.shape),
+    "grad_weight": lambda x, g, r, knots, degree, *rest: g.new_empty((x.shape[1], _slots(knots, degree), g.shape[1])),
+    "gram": lambda x, r, knots, degree, *rest: x.new_empty((x.shape[1], _slots(knots, degree), _slots(knots, degree))),
+    "quadratic": lambda x, form, *settings: x.new_empty(x.shape),
+}

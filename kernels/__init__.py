@@ -1,1 +1,5 @@
-"""The Triton kernels, imported as `fastkan.kernels` and by `fastkan.backends` only."""
+"""The Triton kernels, imported as `fastkan.kernels` and by `fastkan.backends` only, when a GPU tensor first arrives."""
+
+from fastkan.kernels.launch import forward, grad_input, grad_weight, gram, quadratic
+
+__all__ = ["forward", "grad_input", "grad_weight", "gram", "quadratic"]

@@ -1,0 +1,53 @@
+"""X: sum_m f_m(x[b,i]) sum_o W[i,m,o] g[b,o], the GEMM g W^T whose result meets the slots before it would be stored."""
+
+import triton
+import triton.language as tl
+from fastkan.kernels.basis import alive, base_value, expanded, spline
+
+
+@triton.jit
+def pull_back(
+    g_row, w_row, g_there, w_there, O,
+    OPERAND: tl.constexpr, WIDE: tl.constexpr, PRECISION: tl.constexpr, OUTPUTS: tl.constexpr,
+):  # fmt: skip
+    """sum_o g[b,o] W[row,o], from columns of pointers to the rows of g and W and of whether they are there."""
+    total = tl.zeros((g_there.shape[0], w_there.shape[0]), WIDE)
+    for o0 in range(0, O, OUTPUTS):
+        o = o0 + tl.arange(0, OUTPUTS)[None, :]
+        g = tl.load(g_row + o, mask=g_there & (o < O), other=0.0).to(OPERAND)
+        w = tl.load(w_row + o, mask=w_there & (o < O), other=0.0).to(OPERAND)
+        total = tl.dot(g, tl.trans(w), total, input_precision=PRECISION, out_dtype=WIDE)
+    return total
+
+
+@triton.jit
+def grad_input_kernel(
+    x_ptr, weight_ptr, grad_output_ptr, knots_ptr, grad_ptr, B, I, O, K,
+    DEGREE: tl.constexpr, BASE: tl.constexpr, NU: tl.constexpr,
+    OPERAND: tl.constexpr, WIDE: tl.constexpr, PRECISION: tl.constexpr,
+    ROWS: tl.constexpr, OUTPUTS: tl.constexpr, INPUTS: tl.constexpr, SLOTS: tl.constexpr,
+):  # fmt: skip
+    """One tile [ROWS, INPUTS] of the answer; SLOTS slots at a time, the contraction runs over OUTPUTS outputs at a time."""
+    S = K - DEGREE - 1
+    input_tiles = tl.cdiv(I, INPUTS)
+    first_row = (tl.program_id(0) // input_tiles).to(tl.int64) * ROWS
+    i = (tl.program_id(0) % input_tiles) * INPUTS + tl.arange(0, INPUTS)
+    b = tl.arange(0, ROWS)
+    row_there = b < B - first_row
+    there = row_there[:, None] & (i < I)[None, :]
+    at = first_row * I + b[:, None] * I + i[None, :]
+    x = tl.load(x_ptr + at, mask=there, other=0.0).to(WIDE)
+    first, values = alive(x, knots_ptr, tl.minimum(i, I - 1)[None, :] * K, K, DEGREE, NU)
+    base = base_value(x, BASE, NU)
+    g_row = grad_output_ptr + first_row * O + b[:, None] * O
+    g_there = row_there[:, None]
+    w_row = weight_ptr + i.to(tl.int64)[:, None] * (S + 1) * O
+    grad = pull_back(g_row, w_row + S * O, g_there, (i < I)[:, None], O, OPERAND, WIDE, PRECISION, OUTPUTS) * base
+    for m0 in range(0, S, SLOTS):
+        m = m0 + tl.arange(0, SLOTS)[None, :]
+        slot_row = tl.reshape(w_row + m * O, (INPUTS * SLOTS, 1))
+        slot_there = tl.reshape((i < I)[:, None] & (m < S), (INPUTS * SLOTS, 1))
+        pulled = pull_back(g_row, slot_row, g_there, slot_there, O, OPERAND, WIDE, PRECISION, OUTPUTS)
+        here = spline(first[:, :, None], expanded(values, 2, DEGREE), m[None, :, :], DEGREE)
+        grad += tl.sum(tl.reshape(pulled, (ROWS, INPUTS, SLOTS)) * here, axis=2)
+    tl.store(grad_ptr + at, grad.to(grad_ptr.dtype.element_ty), mask=there)

@@ -1,0 +1,70 @@
+"""N: sum_b r[b,i] f_m(x[b,i]) f_n(x[b,i]), and its adjoint Q: sum_mn f_m(x[b,i]) C[i,m,n] f_n(x[b,i]), input by input.
+
+x and r come transposed, [I, B]: the rows of one input lie side by side.
+"""
+
+import triton
+import triton.language as tl
+from fastkan.kernels.basis import alive, base_value, expanded, scaled, slot
+
+
+@triton.jit
+def gram_kernel(
+    x_ptr, row_weight_ptr, knots_ptr, partial_ptr, B, I, K, rows_per_split,
+    DEGREE: tl.constexpr, BASE: tl.constexpr, NU: tl.constexpr, MU: tl.constexpr, WEIGHTED: tl.constexpr,
+    WIDE: tl.constexpr, ROWS: tl.constexpr, SLOTS: tl.constexpr,
+):  # fmt: skip
+    """The tile [SLOTS, SLOTS] of one input and one split; the contraction runs over ROWS rows at a time."""
+    S = K - DEGREE - 1
+    slot_tiles = tl.cdiv(S + 1, SLOTS)
+    i = (tl.program_id(0) // (slot_tiles * slot_tiles)).to(tl.int64)
+    m = (tl.program_id(0) // slot_tiles % slot_tiles) * SLOTS + tl.arange(0, SLOTS)
+    n = (tl.program_id(0) % slot_tiles) * SLOTS + tl.arange(0, SLOTS)
+    start = tl.program_id(1).to(tl.int64) * rows_per_split
+    stop = tl.minimum(start + rows_per_split, B)
+    total = tl.zeros((SLOTS, SLOTS), WIDE)
+    for b0 in range(start, stop, ROWS):
+        b = tl.arange(0, ROWS)
+        there = b < stop - b0
+        x = tl.load(x_ptr + i * B + b0 + b, mask=there, other=0.0).to(WIDE)
+        first, values = alive(x, knots_ptr + i * K, 0, K, DEGREE, NU)
+        base = base_value(x, BASE, NU)
+        r = there.to(WIDE)  # rows past the end weigh nothing
+        if WEIGHTED:
+            r = tl.load(row_weight_ptr + i * B + b0 + b, mask=there, other=0.0).to(WIDE)
+        left = slot(first[None, :], expanded(scaled(values, r, DEGREE), 0, DEGREE), (base * r)[None, :], m[:, None], S, DEGREE)
+        first, values = alive(x, knots_ptr + i * K, 0, K, DEGREE, MU)
+        right = slot(first[:, None], expanded(values, 1, DEGREE), base_value(x, BASE, MU)[:, None], n[None, :], S, DEGREE)
+        total = tl.dot(left, right, total, input_precision="ieee", out_dtype=WIDE)
+    out = partial_ptr + ((tl.program_id(1).to(tl.int64) * I + i) * (S + 1) + m[:, None]) * (S + 1) + n[None, :]
+    tl.store(out, total.to(partial_ptr.dtype.element_ty), mask=(m[:, None] <= S) & (n[None, :] <= S))
+
+
+@triton.jit
+def quadratic_kernel(
+    x_ptr, form_ptr, knots_ptr, out_ptr, B, I, K,
+    DEGREE: tl.constexpr, BASE: tl.constexpr, NU: tl.constexpr, MU: tl.constexpr,
+    WIDE: tl.constexpr, ROWS: tl.constexpr, SLOTS: tl.constexpr,
+):  # fmt: skip
+    """ROWS answers of one input."""
+    S = K - DEGREE - 1
+    row_tiles = tl.cdiv(B, ROWS)
+    i = (tl.program_id(0) // row_tiles).to(tl.int64)
+    b = (tl.program_id(0) % row_tiles).to(tl.int64) * ROWS + tl.arange(0, ROWS)
+    x = tl.load(x_ptr + i * B + b, mask=b < B, other=0.0).to(WIDE)[:, None]
+    left_first, left_values = alive(x, knots_ptr + i * K, 0, K, DEGREE, NU)
+    right_first, right_values = alive(x, knots_ptr + i * K, 0, K, DEGREE, MU)
+    left_base, right_base = base_value(x, BASE, NU), base_value(x, BASE, MU)
+    answer = tl.zeros((ROWS,), WIDE)
+    for n0 in range(0, S + 1, SLOTS):
+        n = n0 + tl.arange(0, SLOTS)
+        product = tl.zeros((ROWS, SLOTS), WIDE)
+        for m0 in range(0, S + 1, SLOTS):
+            m = m0 + tl.arange(0, SLOTS)
+            form_row = form_ptr + (i * (S + 1) + m[:, None]) * (S + 1)
+            form = tl.load(form_row + n[None, :], mask=(m[:, None] <= S) & (n[None, :] <= S), other=0.0).to(WIDE)
+            left = slot(left_first, left_values, left_base, m[None, :], S, DEGREE)
+            product = tl.dot(left, form, product, input_precision="ieee", out_dtype=WIDE)
+        right = slot(right_first, right_values, right_base, n[None, :], S, DEGREE)
+        answer += tl.sum(product * tl.where(n[None, :] <= S, right, 0.0), axis=1)
+    tl.store(out_ptr + i * B + b, answer.to(out_ptr.dtype.element_ty), mask=b < B)

@@ -1,0 +1,213 @@
+"""The five operations on Triton: arguments of fastkan/reference.py in, kernel, sizes and tiles chosen, kernels launched."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import triton
+import triton.language as tl
+from fastkan.kernels import tiles
+from fastkan.kernels.forward import forward_kernel
+from fastkan.kernels.grad_input import grad_input_kernel
+from fastkan.kernels.grad_weight import grad_weight_kernel, sum_kernel
+from fastkan.kernels.gram import gram_kernel, quadratic_kernel
+from fastkan.kernels.grids import UniformGrid, uniform_grid
+from fastkan.kernels.uniform import (
+    CHUNK,
+    STEP,
+    uniform_forward_kernel,
+    uniform_grad_input_kernel,
+    uniform_grad_weight_kernel,
+)
+from torch import Tensor
+
+from fastkan.reference import EMPTY_RESULT
+
+TRITON_DTYPE = {torch.float64: tl.float64, torch.float32: tl.float32, torch.bfloat16: tl.bfloat16, torch.float16: tl.float16}
+SUM_BLOCK = 1024
+GRAM_SLOTS, GRAM_ROWS = 16, 64
+
+
+def _wide(x: Tensor) -> torch.dtype:
+    """What x, slots and sums are computed in."""
+    return torch.float64 if x.dtype == torch.float64 else torch.float32
+
+
+def _product(values: Tensor, slots_fit: bool = True) -> dict[str, Any]:
+    """Operands and precision of the matrix product of slots with `values`, that is W or g.
+
+    float16 has no room for slot derivatives (h^-nu leaves its range): such products run in TF32, which has float16's mantissa.
+    """
+    if values.dtype == torch.float16 and not slots_fit:
+        return {"OPERAND": tl.float32, "PRECISION": "tf32"}
+    allowed = torch.backends.cuda.matmul.fp32_precision == "tf32"
+    return {"OPERAND": TRITON_DTYPE[values.dtype], "PRECISION": "tf32" if allowed else "ieee"}
+
+
+def _options(tile: tiles.Tile) -> dict[str, Any]:
+    return {"num_warps": tile.warps, "num_stages": tile.stages, "enable_fp_fusion": True}  # Triton 3.10 no longer fuses unasked
+
+
+def _dense(*tensors: Tensor | None) -> list[Any]:
+    return [None if t is None else t.contiguous() for t in tensors]
+
+
+def _uniform(x: Tensor, knots: Tensor, O: int, degree: int, nu: int, product: dict[str, Any]) -> UniformGrid | None:
+    """The grid's tables where kernels/uniform.py may and should serve.
+
+    From nu = degree on splines jump at the knots, so that the stored knots must decide: they are the general kernels' only.
+    """
+    on_tensor_cores = product["OPERAND"].primitive_bitwidth == 16 or product["PRECISION"] == "tf32"
+    if degree != 3 or nu >= degree or _wide(x) != torch.float32 or not on_tensor_cores:
+        return None
+    if not tiles.uniform_serves(tiles.architecture(x.device), x.shape[0], x.shape[1], O):
+        return None
+    return uniform_grid(knots)
+
+
+def _bytes(product: dict[str, Any]) -> int:
+    return product["OPERAND"].primitive_bitwidth // 8
+
+
+def forward(x: Tensor, weight: Tensor, row_weight: Tensor | None, knots: Tensor, degree: int, base: str, nu: int) -> Tensor:
+    y = EMPTY_RESULT["forward"](x, weight, row_weight, knots, degree)
+    (B, I), (_, M, O) = x.shape, weight.shape
+    if not y.numel():
+        return y
+    product = _product(weight, nu == 0 and (row_weight is None or row_weight.dtype == weight.dtype))
+    uniform = _uniform(x, knots, O, degree, nu, product)
+    x, weight, row_weight, knots = _dense(x, weight, row_weight, knots)
+    common = {"BASE": base, "NU": nu, "WEIGHTED": row_weight is not None, **product}
+    if uniform:
+        tile = tiles.uniform_forward(tiles.architecture(x.device), _bytes(product), O)
+        grid = (triton.cdiv(B, tile.rows) * triton.cdiv(O, tile.columns),)
+        uniform_forward_kernel[grid](
+            x, weight, row_weight, uniform.grid, uniform.offset, y, B, I, O, M - 1,
+            **common, ROWS=tile.rows, COLUMNS=tile.columns, **_options(tile),
+        )  # fmt: skip
+    else:
+        tile = tiles.forward(weight.dtype)
+        grid = (triton.cdiv(B, tile.rows) * triton.cdiv(O, tile.columns),)
+        forward_kernel[grid](
+            x, weight, row_weight, knots, y, B, I, O, knots.shape[1],
+            DEGREE=degree, **common, WIDE=TRITON_DTYPE[_wide(x)],
+            ROWS=tile.rows, COLUMNS=tile.columns, INPUTS=tile.inputs, SLOTS=tile.slots, **_options(tile),
+        )  # fmt: skip
+    return y
+
+
+def grad_input(x: Tensor, weight: Tensor, grad_output: Tensor, knots: Tensor, degree: int, base: str, nu: int) -> Tensor:
+    grad = EMPTY_RESULT["grad_input"](x, weight, grad_output, knots, degree)
+    (B, I), (_, M, O) = x.shape, weight.shape
+    if not grad.numel():
+        return grad
+    product = _product(weight)
+    uniform = _uniform(x, knots, O, degree, nu, product)
+    x, weight, grad_output, knots = _dense(x, weight, grad_output, knots)
+    if uniform:
+        tile = tiles.uniform_grad_input(tiles.architecture(x.device), _bytes(product))
+        grid = (triton.cdiv(B, tile.rows) * triton.cdiv(I, tile.inputs),)
+        uniform_grad_input_kernel[grid](
+            x, weight, grad_output, uniform.grid, uniform.offset, grad, B, I, O, M - 1,
+            BASE=base, NU=nu, **product, ROWS=tile.rows, OUTPUTS=tile.depth, INPUTS=tile.inputs, **_options(tile),
+        )  # fmt: skip
+    else:
+        tile = tiles.grad_input(weight.dtype)
+        grid = (triton.cdiv(B, tile.rows) * triton.cdiv(I, tile.inputs),)
+        grad_input_kernel[grid](
+            x, weight, grad_output, knots, grad, B, I, O, knots.shape[1],
+            DEGREE=degree, BASE=base, NU=nu, WIDE=TRITON_DTYPE[_wide(x)], **product,
+            ROWS=tile.rows, OUTPUTS=tile.depth, INPUTS=tile.inputs, SLOTS=tile.slots, **_options(tile),
+        )  # fmt: skip
+    return grad
+
+
+def _over_splits(answer: Tensor, wide: torch.dtype, programs: int, rows: int, step: int, part: Callable[..., None]) -> Tensor:
+    """Let part(partial, splits, rows_per_split) write partial sums [splits, *answer], and add them up in their order.
+
+    With a single split the partial sum is the answer itself.
+    """
+    processors = tiles.card(answer.device).processors
+    splits = tiles.splits(programs, rows, step, answer.numel() * wide.itemsize, processors)
+    rows_per_split = triton.cdiv(triton.cdiv(rows, splits), step) * step
+    partial = answer if splits == 1 else answer.new_empty((splits, *answer.shape), dtype=wide)
+    part(partial, splits, rows_per_split)
+    if splits > 1:
+        size = answer.numel()
+        sum_kernel[(triton.cdiv(size, SUM_BLOCK),)](partial, answer, size, splits, BLOCK=SUM_BLOCK)
+    return answer
+
+
+def grad_weight(
+    x: Tensor, grad_output: Tensor, row_weight: Tensor | None, knots: Tensor, degree: int, base: str, nu: int
+) -> Tensor:
+    grad = EMPTY_RESULT["grad_weight"](x, grad_output, row_weight, knots, degree)
+    (B, I), (_, M, O) = x.shape, grad.shape
+    if not grad.numel():
+        return grad
+    product = _product(grad_output, nu == 0 and (row_weight is None or row_weight.dtype == grad.dtype))
+    uniform = _uniform(x, knots, O, degree, nu, product)
+    x, grad_output, row_weight, knots = _dense(x, grad_output, row_weight, knots)
+    common = {"BASE": base, "NU": nu, "WEIGHTED": row_weight is not None, **product}
+    if uniform:
+        tile = tiles.uniform_grad_weight(tiles.architecture(x.device), _bytes(product), O)
+        slots = CHUNK.value
+    else:
+        tile = tiles.grad_weight(grad.dtype)
+        slots = tile.slots
+    column_tiles = triton.cdiv(O, tile.columns)
+
+    def launch(partial: Tensor, splits: int, rows_per_split: int, splines: bool) -> None:
+        inputs, slot_tiles = (tile.inputs, triton.cdiv(M - 1, slots)) if splines else (tile.inputs * slots, 1)
+        programs = (triton.cdiv(I, inputs) * slot_tiles * column_tiles, splits)
+        options = {"SPLINES": splines, "COLUMNS": tile.columns, "INPUTS": inputs, **common, **_options(tile)}
+        if uniform:
+            uniform_grad_weight_kernel[programs](
+                x, grad_output, row_weight, uniform.grid, uniform.offset, partial, B, I, O, M - 1, rows_per_split,
+                STEPS=tile.depth // STEP.value, **options,
+            )  # fmt: skip
+        else:
+            grad_weight_kernel[programs](
+                x, grad_output, row_weight, knots, partial, B, I, O, knots.shape[1], rows_per_split,
+                DEGREE=degree, WIDE=TRITON_DTYPE[_wide(x)], ROWS=tile.depth, SLOTS=slots if splines else 1, **options,
+            )  # fmt: skip
+
+    def part(partial: Tensor, splits: int, rows_per_split: int) -> None:
+        launch(partial, splits, rows_per_split, splines=True)
+        launch(partial, splits, rows_per_split, splines=False)
+
+    spline_programs = triton.cdiv(I, tile.inputs) * triton.cdiv(M - 1, slots) * column_tiles
+    return _over_splits(grad, _wide(x), spline_programs, B, tile.depth, part)
+
+
+def gram(x: Tensor, row_weight: Tensor | None, knots: Tensor, degree: int, base: str, nu: int, mu: int) -> Tensor:
+    total = EMPTY_RESULT["gram"](x, row_weight, knots, degree)
+    (B, I), M = x.shape, total.shape[1]
+    if not total.numel():
+        return total
+    by_input, weight_by_input, knots = _dense(x.T, None if row_weight is None else row_weight.T, knots)
+    programs = I * triton.cdiv(M, GRAM_SLOTS) ** 2
+
+    def part(partial: Tensor, splits: int, rows_per_split: int) -> None:
+        gram_kernel[(programs, splits)](
+            by_input, weight_by_input, knots, partial, B, I, knots.shape[1], rows_per_split,
+            DEGREE=degree, BASE=base, NU=nu, MU=mu, WEIGHTED=row_weight is not None, WIDE=TRITON_DTYPE[_wide(x)],
+            ROWS=GRAM_ROWS, SLOTS=GRAM_SLOTS, enable_fp_fusion=True,
+        )  # fmt: skip
+
+    return _over_splits(total, _wide(x), programs, B, GRAM_ROWS, part)
+
+
+def quadratic(x: Tensor, form: Tensor, knots: Tensor, degree: int, base: str, nu: int, mu: int) -> Tensor:
+    answer = EMPTY_RESULT["quadratic"](x, form, knots, degree)
+    B, I = x.shape
+    if not answer.numel():
+        return answer
+    by_input, form, knots = _dense(x.T, form, knots)
+    answer_by_input = torch.empty_like(by_input)
+    quadratic_kernel[(I * triton.cdiv(B, GRAM_ROWS),)](
+        by_input, form, knots, answer_by_input, B, I, knots.shape[1],
+        DEGREE=degree, BASE=base, NU=nu, MU=mu, WIDE=TRITON_DTYPE[_wide(x)],
+        ROWS=GRAM_ROWS, SLOTS=GRAM_SLOTS, enable_fp_fusion=True,
+    )  # fmt: skip
+    return answer.copy_(answer_by_input.T)

@@ -1,0 +1,107 @@
+"""Which kernel and which tile serve a call: a readable heuristic, and a table of what measurements have found better.
+
+No autotuning at run time: the first call of a shape would be slow, and two runs could round differently.
+"""
+
+import functools
+from dataclasses import dataclass
+
+import torch
+import triton
+
+WORKSPACE = 64 << 20  # bytes of partial sums that cutting a sum over rows into splits may take
+
+
+@dataclass(frozen=True)
+class Tile:
+    """rows x columns of the answer, inputs x slots, warps, pipeline stages; depth: outputs or rows summed per step."""
+
+    rows: int = 0
+    columns: int = 0
+    inputs: int = 0
+    slots: int = 0
+    depth: int = 0
+    warps: int = 4
+    stages: int = 2
+
+
+@dataclass(frozen=True)
+class Card:
+    """What the choice of a tile needs to know about a GPU."""
+
+    architecture: int  # compute capability times 10, 0 where it is not NVIDIA's
+    processors: int
+
+
+@functools.cache
+def card(device: torch.device) -> Card:
+    if device.type != "cuda":
+        return Card(0, 1)  # the interpreter: one program after the other
+    properties = torch.cuda.get_device_properties(device)
+    return Card(architecture(device), properties.multi_processor_count)
+
+
+def architecture(device: torch.device) -> int:
+    if device.type != "cuda" or torch.version.hip:
+        return 0
+    major, minor = torch.cuda.get_device_capability(device)
+    return 10 * major + minor
+
+
+# ---- any degree, grid and dtype (forward.py, grad_input.py, grad_weight.py)
+
+
+def forward(dtype: torch.dtype) -> Tile:
+    if dtype == torch.float64:
+        return Tile(rows=32, columns=32, inputs=2, slots=8)
+    return Tile(rows=64, columns=64, inputs=2, slots=8)
+
+
+def grad_input(dtype: torch.dtype) -> Tile:
+    if dtype == torch.float64:
+        return Tile(rows=32, inputs=4, slots=4, depth=16)
+    return Tile(rows=64, inputs=8, slots=8, depth=32, warps=8)
+
+
+def grad_weight(dtype: torch.dtype) -> Tile:
+    if dtype == torch.float64:
+        return Tile(columns=32, inputs=8, slots=8, depth=16)
+    return Tile(columns=64, inputs=8, slots=8, depth=32)
+
+
+# ---- cubic splines on uniform grids with 16-bit or TF32 operands (uniform.py)
+
+
+def uniform_serves(arch: int, B: int, I: int, O: int) -> bool:
+    """Layers too small for its tiles stay with the general kernels, and so do GPUs on which it was not found to compile.
+
+    sm_100 keeps register operands in tensor memory, and eight of them do not fit (1040 columns of 512): Triton 3.6 and 3.7 emit
+    an empty kernel.
+    """
+    return B >= 64 and I >= 16 and O > 32 and arch // 10 != 10
+
+
+def uniform_forward(arch: int, width: int, O: int) -> Tile:
+    """Hopper's own instruction reads 256 columns at once; 4-byte operands fill shared memory twice as fast."""
+    widest = 256 if arch == 90 and width == 2 else 128 if width == 2 or arch == 90 else 64
+    return Tile(rows=128, columns=min(widest, triton.next_power_of_2(O)), warps=8)
+
+
+def uniform_grad_input(arch: int, width: int) -> Tile:
+    return Tile(rows=128, inputs=16, depth=128 // width if arch == 90 else 64 // width, warps=8, stages=3 if arch == 90 else 2)
+
+
+def uniform_grad_weight(arch: int, width: int, O: int) -> Tile:
+    widest = 256 if arch == 90 and width == 2 else 128 if width == 2 or arch == 90 else 64
+    return Tile(columns=min(widest, triton.next_power_of_2(O)), inputs=16, depth=64, warps=8)
+
+
+# ---- sums over rows
+
+
+def splits(programs: int, rows: int, rows_per_step: int, answer_bytes: int, processors: int) -> int:
+    """Into how many parts a sum over rows is cut: two waves of programs, each with four steps at least."""
+    wanted = triton.cdiv(2 * processors, max(1, programs))
+    useful = max(1, rows // (4 * rows_per_step))
+    affordable = max(1, WORKSPACE // max(1, answer_bytes))
+    return max(1, min(wanted, useful, affordable))
