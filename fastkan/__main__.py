@@ -1,9 +1,13 @@
-"""python -m fastkan info"""
+"""python -m fastkan info | profile"""
 
 import argparse
 import json
 
-from fastkan import info
+from fastkan import info, profile
+
+
+def _info(arguments: argparse.Namespace) -> None:
+    print(json.dumps(info.collect(), indent=2) if arguments.json else info.report())
 
 
 def main() -> None:
@@ -11,8 +15,13 @@ def main() -> None:
     commands = parser.add_subparsers(dest="command", required=True)
     command = commands.add_parser("info", help="what is installed, which backends serve, and why the others do not")
     command.add_argument("--json", action="store_true", help="print as JSON")
+    command.set_defaults(run=_info)
+    about = "where the time of a layer goes, and how far each operation is from this machine's roofline"
+    command = commands.add_parser("profile", help=about, description=about)
+    profile.add_options(command)
+    command.set_defaults(run=profile.run)
     arguments = parser.parse_args()
-    print(json.dumps(info.collect(), indent=2) if arguments.json else info.report())
+    arguments.run(arguments)
 
 
 if __name__ == "__main__":

@@ -20,7 +20,8 @@ ALLOWED = {
     "functional": {"ops", "backends", "bases"},
     "grid": {"ops", "reference"},
     "info": {"backends"},
-    "__main__": {"info"},
+    "profile": {"profile", "backends", "functional", "info", "nn"},
+    "__main__": {"info", "profile"},
     "nn": {"nn", "functional", "grid", "reference", "backends", "bases"},
 }
 

@@ -1,0 +1,282 @@
+"""python -m fastkan profile: what is counted against tensors counted here, what is timed, and the command as users type it."""
+
+import contextlib
+import json
+import shlex
+import subprocess
+import sys
+from statistics import median
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from fastkan import KANLinear, __main__, backends, reference
+from fastkan.profile import draw, measure, report, roofline, workload
+from fastkan.profile.workload import OPERATIONS, Workload
+
+SMALL = ["--rows=50", "--in-features=6", "--out-features=9", "--grid-size=4", "--degree=2", "--repeats=7"]
+
+
+def make(**changes):
+    settings = {"rows": 50, "in_features": 6, "out_features": 9, "grid_size": 4, "degree": 2, "dtype": "float32"}
+    return Workload(**{**settings, "device": "cpu", "backend": "reference", "mode": "step", **changes})
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """Peaks of small tensors, so that a test takes no time."""
+    monkeypatch.setattr(roofline, "GEMM_SIZE", {"cpu": 64, "cuda": 64})
+    monkeypatch.setattr(roofline, "COPY_BYTES", {"cpu": 2**20, "cuda": 2**20})
+    monkeypatch.setattr(roofline, "SECONDS", 0.01)
+
+
+def command(monkeypatch, *arguments):
+    monkeypatch.setattr(sys, "argv", ["fastkan", "profile", *arguments])
+    __main__.main()
+
+
+# ---- what an operation costs
+
+
+def test_flops_are_those_of_the_slots_that_take_part():
+    knots = KANLinear(6, 9, grid_size=4, degree=2).knots.double()
+    x = torch.rand(50, 6, dtype=torch.float64) * 2 - 1
+    nonzero = int((reference.basis(x, knots, 2) != 0).sum())
+    assert roofline.flops(make(backend="cpu")) == 2 * 9 * (nonzero + x.numel())  # and the base slot of every x
+    for dense in ("triton", "reference"):
+        assert roofline.flops(make(backend=dense)) == 2 * 50 * 6 * (4 + 2 + 1) * 9
+        assert roofline.count_of(make(backend=dense)) == "dense"
+    assert roofline.count_of(make(backend="cpu")) == roofline.count_of(make(backend="cuda")) == "local support"
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32", "bfloat16"])
+def test_bytes_are_those_of_the_tensors(dtype):
+    layer = KANLinear(6, 9, grid_size=4, degree=2, dtype=getattr(torch, dtype))
+    x = torch.zeros(50, 6, dtype=layer.weight.dtype, requires_grad=True)
+    y = layer(x)
+    y.sum().backward()
+    read = {"forward": (x, layer.weight), "grad_input": (x, layer.weight, y), "grad_weight": (x, y)}
+    written = {"forward": y, "grad_input": x.grad, "grad_weight": layer.weight.grad}
+    for operation in OPERATIONS["step"]:
+        expected = sum(tensor.nbytes for tensor in (*read[operation], layer.knots, written[operation]))
+        assert roofline.bytes_moved(make(dtype=dtype), operation) == expected
+
+
+def test_place_under_both_roofs():
+    peaks = roofline.Peaks(flops=1e9, bandwidth=1e8, how_flops="", how_bandwidth="")  # ridge at 10 FLOP/byte
+    assert peaks.attainable(2) == 2e8 and peaks.attainable(10) == peaks.attainable(40) == 1e9
+    narrow, wide = make(out_features=1), make(rows=5000, in_features=100, out_features=100)
+    for case, memory_bound in ((narrow, True), (wide, False)):
+        row = roofline.place(case, "forward", 0.5, peaks)
+        assert (row["intensity"] < 10) == memory_bound
+        fastest = max(row["bytes"] / 1e8, row["flops"] / 1e9)  # seconds
+        assert row["fraction"] == pytest.approx(fastest / 0.5)
+        assert row["flops_per_second"] == row["flops"] / 0.5 and row["bytes_per_second"] == row["bytes"] / 0.5
+
+
+def test_peaks_are_measured_in_the_dtype_of_the_product(quick, monkeypatch):
+    float32 = roofline.measure_peaks(make(dtype="bfloat16"))  # the reference is given float32 copies
+    assert float32.how_flops.startswith("float32 matrix product of 64 x 64") and "1 MiB" in float32.how_bandwidth
+    monkeypatch.setattr(backends, "select", lambda *arguments: SimpleNamespace(takes_half=True))
+    assert roofline.measure_peaks(make(dtype="bfloat16")).how_flops.startswith("bfloat16")
+    monkeypatch.setattr(roofline, "_shortest", lambda *arguments: (0.5, 3))
+    peaks = roofline.measure_peaks(make())
+    assert peaks.flops == 2 * 64**3 / 0.5 and peaks.bandwidth == 2 * 2**20 / 0.5
+
+
+# ---- where the time goes
+
+
+def event(name, micros, parent=None, kernels=(), own=0.0, device=0.0):
+    kernels = [SimpleNamespace(name=kernel, duration=duration) for kernel, duration in kernels]
+    time = SimpleNamespace(elapsed_us=lambda: micros)
+    times = {"time_range": time, "self_cpu_time_total": own, "device_time_total": device}
+    return SimpleNamespace(name=name, cpu_parent=parent, kernels=kernels, **times)
+
+
+def events_of_a_gpu():
+    """Two runs: forward launches a kernel itself and one through aten::copy_; a sum stands outside."""
+    events = []
+    for launch, kernel in ((30.0, 100.0), (10.0, 300.0)):
+        step = event("fastkan step", 500.0, kernels=[("fastkan step", 999.0)], own=5.0)
+        forward = event("fastkan::forward", launch, step, [("forward_kernel", kernel)], device=kernel + 8.0)
+        copy = event("aten::copy_", 4.0, forward, [("copy_kernel", 8.0)], own=4.0)
+        events += [step, forward, copy, event("aten::sum", 6.0, step, [("sum_kernel", 20.0)], own=6.0)]
+    return events
+
+
+def test_time_of_an_operation():
+    events = events_of_a_gpu()
+    on_gpu = measure.operation_times(make(device="cuda", mode="forward"), events)
+    assert on_gpu == {"forward": pytest.approx([108e-6, 308e-6])}  # of its kernels
+    assert measure.operation_times(make(mode="forward"), events) == {"forward": pytest.approx([30e-6, 10e-6])}
+    assert measure.host_step(events) == pytest.approx(500e-6)
+    with pytest.raises(RuntimeError, match=r"fastkan::grad_input, fastkan::grad_weight, received none"):
+        measure.operation_times(make(mode="step"), events)
+
+
+def test_kernels_and_host_events_belong_to_operations():
+    found = measure.kernels(events_of_a_gpu())
+    assert [(row["name"], row["operation"], row["calls"]) for row in found] == [
+        ("forward_kernel", "forward", 2),
+        ("sum_kernel", None, 2),
+        ("copy_kernel", "forward", 2),
+    ]
+    assert found[0]["seconds"] == pytest.approx(200e-6) and found[0]["total_seconds"] == pytest.approx(400e-6)
+    others = measure.host_events(events_of_a_gpu())
+    assert [(row["name"], row["operation"]) for row in others] == [
+        ("aten::sum", None),
+        ("fastkan step", None),
+        ("aten::copy_", "forward"),
+    ]
+    assert others[0]["total_seconds"] == pytest.approx(12e-6)
+
+
+# ---- the command
+
+
+@pytest.mark.parametrize("mode", OPERATIONS)
+def test_profile_writes_and_prints_everything(mode, backend, quick, monkeypatch, tmp_path, capsys):
+    command(monkeypatch, *SMALL, f"--mode={mode}", f"--backend={backend}", "--device=cpu", f"--out={tmp_path / 'new' / 'out'}")
+    out, text = tmp_path / "new" / "out", capsys.readouterr().out
+    document = json.loads((out / "profile.json").read_text())
+    assert document["workload"] == vars(make(mode=mode, backend=backend))
+    assert tuple(document["operations"]) == OPERATIONS[mode]
+    traced = json.loads((out / "trace.json").read_text())["traceEvents"]
+    for name, row in document["operations"].items():
+        durations = [entry["dur"] for entry in traced if entry.get("name") == f"fastkan::{name}"]
+        assert row["calls"] == len(durations) == 7
+        assert row["seconds"] == pytest.approx(1e-6 * median(durations), rel=0.01)
+        assert row["flops_per_second"] == pytest.approx(row["flops"] / row["seconds"])
+        assert name in text and report.percent(row["fraction"]) in text
+    durations = [entry["dur"] for entry in traced if entry.get("name") == workload.RANGE]
+    assert len(durations) == 7 and document["host_seconds_per_run"] == pytest.approx(1e-6 * median(durations), rel=0.01)
+    assert document["kernels"] == [] and "CUDA kernel" not in text and document["device_seconds_per_run"] is None
+    assert all(line in text for line in (*document["commands"].values(), *roofline.COUNTS[document["count"]], roofline.BYTES))
+    png = (out / "roofline.png").read_bytes()
+    assert png.startswith(b"\x89PNG") and len(png) > 20_000
+    assert {path.name for path in out.iterdir()} == {"profile.json", "roofline.png", "trace.json"}
+
+
+def test_report_of_a_gpu():
+    peaks = roofline.Peaks(flops=5e14, bandwidth=3e12, how_flops="product", how_bandwidth="copy")
+    case, events = make(device="cuda", mode="forward", backend="triton"), events_of_a_gpu()
+    row = {"calls": 2, "seconds": 208e-6, **roofline.place(case, "forward", 208e-6, peaks)}
+    text = report.report(
+        {
+            **{"workload": vars(case), "repeats": 2, "device": "a GPU", "peaks": vars(peaks), "count": "dense"},
+            **{"operations": {"forward": row}, "kernels": measure.kernels(events), "host_events": measure.host_events(events)},
+            **{"host_seconds_per_run": 5e-4, "device_seconds_per_run": 260e-6, "commands": {"ncu": "ncu -x", "nsys": "nsys -x"}},
+        }
+    )
+    assert "500,000 GFLOP/s: product" in text and "backend triton on a GPU" in text
+    assert "kernels of one run take 0.26 ms, 80 % of it in these operations" in text
+    first = next(line.split() for line in text.splitlines() if "_kernel" in line)
+    assert first == ["forward_kernel", "forward", "1", "0.2", "0.2"]
+    assert "NVIDIA's profilers:" in text and "ncu -x" in text
+
+
+def test_printed_command_lines_run(tmp_path, monkeypatch):
+    """On this machine's CPU: the part that ncu and nsys start, which must not profile or write."""
+    lines = workload.command_lines(make(mode="step"), 7, tmp_path / "a b")
+    ncu, nsys = (shlex.split(lines[name]) for name in ("ncu", "nsys"))
+    assert ncu[:3] == ["ncu", "--profile-from-start", "off"] and str(tmp_path / "a b" / "ncu") in ncu
+    assert "--capture-range=cudaProfilerApi" in nsys and "--nvtx" in nsys and "--nvtx" not in ncu
+    started = nsys[nsys.index(sys.executable) : -1]  # without --nvtx, which needs CUDA
+    assert ncu[ncu.index(sys.executable) : -1] == started[:-1] and ncu[-1] == "--repeats=1"
+    here = [option.replace("--device=cuda", "--device=cpu") for option in started]
+    result = subprocess.run(here, capture_output=True, text=True, check=True, cwd=tmp_path)
+    assert f"ran the workload 7 times: {make(mode='step')}" in result.stdout and "profiler_start" not in result.stderr
+    assert not list(tmp_path.iterdir())
+    assert "--backend" not in workload.command_lines(make(backend="cpu"), 7, tmp_path)["ncu"]  # it serves no GPU
+
+
+@pytest.mark.parametrize("nvtx", [False, True])
+def test_nvtx_only_when_asked_and_capture_without_warm_up(nvtx, monkeypatch):
+    log = []
+
+    @contextlib.contextmanager
+    def noted(name):
+        log.append(name)
+        yield
+        log.append(f"end of {name}")
+
+    emit = torch.autograd.profiler.emit_nvtx
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda: None)
+    monkeypatch.setattr(torch.cuda.profiler, "profile", lambda: noted("capture"))
+    monkeypatch.setattr(torch.cuda.nvtx, "range", noted)
+    fake_emit = lambda enabled: noted("operations") if enabled else emit(enabled=False)  # noqa: E731
+    monkeypatch.setattr(torch.autograd.profiler, "emit_nvtx", fake_emit)
+    monkeypatch.setattr(Workload, "warmed_up", lambda self: log.append("warm-up") or (lambda: log.append("run")))
+    workload.run_plain(make(device="cuda"), 2, nvtx)
+    run = ["fastkan step", "run", "end of fastkan step"] if nvtx else ["run"]
+    runs = ["operations", *run, *run, "end of operations"] if nvtx else [*run, *run]
+    assert log == ["warm-up", "capture", *runs, "end of capture"]
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["--rows=0"], "argument --rows: expected a whole number of at least 1, received '0'"),
+        (["--repeats=many"], "argument --repeats: expected a whole number of at least 1, received 'many'"),
+        (["--dtype=int8"], "argument --dtype: invalid choice: 'int8'"),
+        (["--nvtx", "--plain"], "argument --nvtx: expected --device cuda (NVTX ranges need CUDA), received --device cpu"),
+        (["--out=" + __file__], "argument --out: expected a folder, received the file " + __file__),
+        (["--backend=cpu", "--degree=9"], "argument --backend: backend 'cpu' cannot serve this call"),
+    ],
+)
+def test_wrong_options_say_what_is_expected(arguments, message, monkeypatch, capsys):
+    with pytest.raises(SystemExit) as stop:
+        command(monkeypatch, "--device=cpu", *arguments)
+    assert stop.value.code == 2 and message in capsys.readouterr().err
+
+
+def test_device_and_nvtx_without_their_conditions(monkeypatch, capsys):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(SystemExit):
+        command(monkeypatch, "--device=cuda")
+    assert "argument --device: expected cpu (torch sees no CUDA device), received cuda" in capsys.readouterr().err
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    with pytest.raises(SystemExit):
+        command(monkeypatch, "--device=cuda", "--nvtx")
+    assert "argument --nvtx: expected --plain too" in capsys.readouterr().err
+
+
+def test_matplotlib_is_asked_for_before_anything_runs(monkeypatch, tmp_path, capsys):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(SystemExit):
+        command(monkeypatch, *SMALL, f"--out={tmp_path / 'out'}")
+    assert "pip install matplotlib" in capsys.readouterr().err and not (tmp_path / "out").exists()
+    command(monkeypatch, *SMALL, "--plain", "--device=cpu")  # draws nothing, so needs none
+    assert "ran the workload 7 times" in capsys.readouterr().out
+
+
+def test_roofline_shows_every_operation_and_both_roofs(monkeypatch, tmp_path):
+    from matplotlib.figure import Figure
+
+    drawn = []
+    monkeypatch.setattr(Figure, "savefig", lambda figure, path, **settings: drawn.append(figure))
+    peaks = roofline.Peaks(flops=1e11, bandwidth=2e10, how_flops="", how_bandwidth="")
+    rows = {name: roofline.place(make(), name, 1e-4 * (k + 1), peaks) for k, name in enumerate(OPERATIONS["step"])}
+    document = {"workload": vars(make()), "device": "this CPU", "count": "dense", "peaks": vars(peaks), "operations": rows}
+    draw.roofline(document, tmp_path / "roofline.png")
+    axes = drawn[0].axes[0]
+    roof = axes.lines[0].get_xydata()
+    assert roof[1].tolist() == [5, 100] and roof[2, 1] == 100  # the ridge, in FLOP/byte and GFLOP/s
+    assert roof[0, 1] / roof[0, 0] == pytest.approx(20)  # GB/s
+    points = {line.get_label().split(":")[0]: line.get_xydata()[0] for line in axes.lines if line.get_marker() != "None"}
+    for name, row in rows.items():
+        assert points[name].tolist() == pytest.approx([row["intensity"], row["flops_per_second"] / 1e9])
+        assert axes.get_xlim()[0] < points[name][0] < axes.get_xlim()[1] and axes.get_ylim()[0] < points[name][1]
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
+def test_profile_of_a_gpu(quick, monkeypatch, tmp_path):
+    command(monkeypatch, *SMALL, "--device=cuda", f"--out={tmp_path}")
+    document = json.loads((tmp_path / "profile.json").read_text())
+    assert {row["operation"] for row in document["kernels"]} >= set(OPERATIONS["step"])
+    ours = sum(row["seconds"] for row in document["operations"].values())
+    assert 0 < ours <= 1.5 * document["device_seconds_per_run"]
+    command(monkeypatch, *SMALL, "--device=cuda", "--plain", "--nvtx")
