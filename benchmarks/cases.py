@@ -67,13 +67,13 @@ class Problem:
 
     @classmethod
     def of(cls, case: Case, device: str, batch: int | None = None) -> "Problem":
-        """The same numbers in every process; `batch` shrinks the input for a warm-up."""
-        generator = torch.Generator().manual_seed(0)
+        """The same numbers in every process on one kind of device; `batch` shrinks the input for a warm-up."""
+        random = {"generator": torch.Generator(device).manual_seed(0), "device": device}
         batch = batch or case.batch
-        x = torch.rand(batch, case.in_features, generator=generator) * 2 - 1
+        x = torch.rand(batch, case.in_features, **random) * 2 - 1
         slots = case.splines + 1
-        weight = torch.randn(case.in_features, slots, case.out_features, generator=generator)
-        cotangent = torch.randn(batch, case.out_features, generator=generator)
+        weight = torch.randn(case.in_features, slots, case.out_features, **random)
+        cotangent = torch.randn(batch, case.out_features, **random)
         cells = torch.arange(-case.degree, case.grid_size + case.degree + 1)
         knots = (2 * cells / case.grid_size - 1).repeat(case.in_features, 1)
         target = {"device": device, "dtype": getattr(torch, case.dtype)}

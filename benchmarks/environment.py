@@ -28,7 +28,10 @@ def processor() -> str:
 def _commit() -> str:
     """The checkout's commit, with "-dirty" if files differ from it."""
     command = ["git", "describe", "--always", "--dirty", "--abbrev=12"]
-    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    try:
+        result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    except OSError:  # no git
+        return "unknown"
     return result.stdout.strip() or "unknown"
 
 

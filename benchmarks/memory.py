@@ -138,21 +138,25 @@ def in_fresh_process(ready: Callable[[], Step], limit: float) -> Probe:
         child.join()
 
 
+def allocated_growth(call: Step) -> Probe:
+    """Run the call once on the GPU: PyTorch's allocated peak over what was allocated before, less what it returned."""
+    torch.cuda.synchronize()
+    gc.collect()
+    torch.cuda.reset_peak_memory_stats()
+    before = torch.cuda.memory_allocated()
+    start = time.perf_counter()
+    results = call()
+    torch.cuda.synchronize()
+    seconds = time.perf_counter() - start
+    return Probe("ok", "", seconds, torch.cuda.max_memory_allocated() - before - _returned_bytes(results))
+
+
 def _on_cuda(ready: Callable[[], Step]) -> Probe:
     try:
-        call = ready()
-        torch.cuda.synchronize()
-        gc.collect()
-        torch.cuda.reset_peak_memory_stats()
-        before = torch.cuda.memory_allocated()
-        start = time.perf_counter()
-        results = call()
-        torch.cuda.synchronize()
-        seconds = time.perf_counter() - start
+        return allocated_growth(ready())
     except Exception as error:
         torch.cuda.empty_cache()
         return failed(error)
-    return Probe("ok", "", seconds, torch.cuda.max_memory_allocated() - before - _returned_bytes(results))
 
 
 def probe(provider: Provider, case: Case, mode: str, device: str, limit: float) -> Probe:
