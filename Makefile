@@ -3,6 +3,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 SOURCES := $(shell find csrc -type f) CMakeLists.txt setup.py pyproject.toml constraints.txt
 CXX_FILES = $(shell find csrc tests/native -name '*.h' -o -name '*.cpp' -o -name '*.cu')
+# That of torch 2.11, which GPU machines have; constraints.txt has that of torch 2.13.
+TRITON_OF_GPUS := 3.6.0
 GPU_PYTHON ?= $(if $(wildcard $(BIN)/python),$(BIN)/python,$(PYTHON))
 
 .PHONY: help test lint bench gpu overhead format clean
@@ -10,7 +12,7 @@ GPU_PYTHON ?= $(if $(wildcard $(BIN)/python),$(BIN)/python,$(PYTHON))
 help:
 	@echo "make test      lint, type check and every test"
 	@echo "make bench     fastkan against pykan, efficient-kan-style layers, inkan and MLPs: table, plot, JSON"
-	@echo "make gpu       the tests and the benchmark that need an NVIDIA GPU, in the Python at hand"
+	@echo "make gpu       proof on an NVIDIA GPU in the Python at hand: tests, sanitizer, throughput (docs/gpu.md)"
 	@echo "make overhead  micro-benchmarks of what a call costs"
 	@echo "make format    format Python and C++"
 
@@ -26,8 +28,16 @@ lint: .venv/ready
 	$(BIN)/clang-format --dry-run --Werror $(CXX_FILES)
 	$(BIN)/mypy
 
-test: lint
+# The compiled core and the tools; the Triton kernels in Triton's interpreter; both with two versions of Triton.
+KERNEL_TESTS := tests/test_backends.py tests/kernels
+test: lint .venv/triton-$(TRITON_OF_GPUS)
 	$(BIN)/pytest
+	TRITON_INTERPRET=1 OMP_NUM_THREADS=1 $(BIN)/pytest -n auto $(KERNEL_TESTS)
+	PYTHONPATH=.venv/triton-$(TRITON_OF_GPUS) $(BIN)/pytest tests/kernels
+	PYTHONPATH=.venv/triton-$(TRITON_OF_GPUS) TRITON_INTERPRET=1 OMP_NUM_THREADS=1 $(BIN)/pytest -n auto $(KERNEL_TESTS)
+
+.venv/triton-$(TRITON_OF_GPUS): .venv/ready
+	$(BIN)/python -m pip install --quiet --no-deps --target $@ triton==$(TRITON_OF_GPUS)
 
 bench: .venv/ready
 	$(BIN)/python benchmarks/run.py
@@ -40,8 +50,7 @@ gpu:
 		{ echo "make gpu: $(GPU_PYTHON) has no torch that sees a CUDA device, so nothing was run"; exit 1; }
 	$(GPU_PYTHON) -m pip install --no-build-isolation --no-deps --quiet -e .
 	$(GPU_PYTHON) -m fastkan info
-	$(GPU_PYTHON) -m pytest -m gpu
-	$(GPU_PYTHON) benchmarks/run.py --device cuda
+	$(GPU_PYTHON) benchmarks/proof.py
 
 format: .venv/ready
 	$(BIN)/ruff check --fix .

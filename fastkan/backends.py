@@ -151,6 +151,9 @@ def _triton(name: str) -> Callable[..., Tensor]:
     return run
 
 
+INTERPRETER_DECLINES = {torch.bfloat16: "Triton's interpreter computes bfloat16 wrongly"}
+
+
 @functools.cache
 def _interpreted() -> bool:
     return os.environ.get("TRITON_INTERPRET", "") in ("1", "true", "on")
@@ -167,7 +170,8 @@ def _triton_declines(device: torch.device, dtype: torch.dtype, degree: int) -> s
     if degree > MAX_DEGREE:
         return f"it serves degrees up to {MAX_DEGREE}, received {degree}"
     if _interpreted():
-        return None if device.type == "cpu" else "TRITON_INTERPRET is set: Triton's interpreter serves cpu tensors only"
+        serves = device.type == "cpu"
+        return INTERPRETER_DECLINES.get(dtype) if serves else "TRITON_INTERPRET is set: the interpreter serves cpu tensors only"
     if device.type != "cuda":
         return f"it serves CUDA and ROCm tensors, received {device.type}"
     if not torch.cuda.is_available():

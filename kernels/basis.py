@@ -14,26 +14,29 @@ FAR = tl.constexpr(1000.0)  # past it every product with a vanishing factor is 0
 
 
 @triton.jit
-def interval(x, knots_ptr, own, K):
-    """Number of the interval t_j <= x < t_{j+1}: -1 left of the knots or at NaN, K - 1 right of them.
+def first_alive(x, knots_ptr, own, K, DEGREE: tl.constexpr):
+    """Index of the first spline alive at x: j - degree in the interval t_j <= x < t_{j+1}, where j = -1 left of the knots and at
+    NaN, and j = K - 1 right of them.
 
     knots_ptr + own is each element's first knot. Stored knots alone decide, so that every operation agrees on every knot.
     """
-    j = tl.zeros_like(x).to(tl.int32) - 1
+    first = tl.zeros_like(x).to(tl.int32) - (DEGREE + 1)
     for k in range(K):
-        j += (x >= tl.load(knots_ptr + own + k)).to(tl.int32)
-    return j
+        first += (x >= tl.load(knots_ptr + own + k)).to(tl.int32)
+    return first
 
 
 @triton.jit
-def local_values(x, j, knots_ptr, own, K, DEGREE: tl.constexpr, NU: tl.constexpr):
-    """nu-th derivatives at x of the splines j - degree .. j (de Boor, A Practical Guide to Splines, ch. X); 0 outside, NaN at
-    NaN.
+def alive(x, first, knots_ptr, own, K, DEGREE: tl.constexpr, NU: tl.constexpr):
+    """nu-th derivatives at x of the splines first .. first + degree; 0 outside the knots, NaN at NaN.
+
+    Cox-de Boor raises the degree to degree - nu, then each lift differentiates (de Boor, A Practical Guide to Splines, ch. X).
 
     Knot indices are clamped at both ends: splines that would need a knot from beyond come out meaningless, and their slots do
     not exist. Every denominator spans interval j, hence is positive where x is inside.
     """
-    inside = (j >= 0) & (j < K - 1)
+    j = first + DEGREE
+    inside = (j >= 0) & (j < K - 1) & (NU <= DEGREE)
     knots = ()  # t_{j+1-degree} .. t_{j+degree}
     for q in tl.static_range(1 - DEGREE, DEGREE + 1):
         knots = knots + (tl.load(knots_ptr + own + tl.maximum(tl.minimum(j + q, K - 1), 0)),)
@@ -55,20 +58,6 @@ def local_values(x, j, knots_ptr, own, K, DEGREE: tl.constexpr, NU: tl.constexpr
     for k in tl.static_range(DEGREE + 1):
         kept = kept + (tl.where(inside, values[k], tl.where(x == x, 0.0, x)),)
     return kept
-
-
-@triton.jit
-def alive(x, knots_ptr, own, K, DEGREE: tl.constexpr, NU: tl.constexpr):
-    """(index of the first spline alive at x, the values of it and its degree followers)."""
-    if NU > DEGREE:
-        nothing = tl.where(x == x, 0.0, x)
-        values = ()
-        for _ in tl.static_range(DEGREE + 1):
-            values = values + (nothing,)
-        return tl.zeros_like(x).to(tl.int32), values
-    else:
-        j = interval(x, knots_ptr, own, K)
-        return j - DEGREE, local_values(x, j, knots_ptr, own, K, DEGREE, NU)
 
 
 @triton.jit

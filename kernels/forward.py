@@ -2,7 +2,7 @@
 
 import triton
 import triton.language as tl
-from fastkan.kernels.basis import alive, base_value, expanded, scaled, spline
+from fastkan.kernels.basis import alive, base_value, expanded, first_alive, scaled, spline
 
 
 @triton.jit
@@ -25,7 +25,9 @@ def forward_kernel(
         i = i0 + tl.arange(0, INPUTS)
         there = row_there[:, None] & (i < I)[None, :]
         x = tl.load(x_ptr + row + i[None, :], mask=there, other=0.0).to(WIDE)
-        first, values = alive(x, knots_ptr, tl.minimum(i, I - 1)[None, :] * K, K, DEGREE, NU)
+        own_knots = tl.minimum(i, I - 1)[None, :] * K
+        first = first_alive(x, knots_ptr, own_knots, K, DEGREE)
+        values = alive(x, first, knots_ptr, own_knots, K, DEGREE, NU)
         if WEIGHTED:
             values = scaled(values, tl.load(row_weight_ptr + row + i[None, :], mask=there, other=0.0).to(WIDE), DEGREE)
         values = expanded(values, 2, DEGREE)

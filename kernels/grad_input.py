@@ -2,7 +2,7 @@
 
 import triton
 import triton.language as tl
-from fastkan.kernels.basis import alive, base_value, expanded, spline
+from fastkan.kernels.basis import alive, base_value, expanded, first_alive, spline
 
 
 @triton.jit
@@ -37,7 +37,9 @@ def grad_input_kernel(
     there = row_there[:, None] & (i < I)[None, :]
     at = first_row * I + b[:, None] * I + i[None, :]
     x = tl.load(x_ptr + at, mask=there, other=0.0).to(WIDE)
-    first, values = alive(x, knots_ptr, tl.minimum(i, I - 1)[None, :] * K, K, DEGREE, NU)
+    own_knots = tl.minimum(i, I - 1)[None, :] * K
+    first = first_alive(x, knots_ptr, own_knots, K, DEGREE)
+    values = alive(x, first, knots_ptr, own_knots, K, DEGREE, NU)
     base = base_value(x, BASE, NU)
     g_row = grad_output_ptr + first_row * O + b[:, None] * O
     g_there = row_there[:, None]

@@ -2,7 +2,7 @@
 
 import triton
 import triton.language as tl
-from fastkan.kernels.basis import alive, base_value, expanded, scaled, spline
+from fastkan.kernels.basis import alive, base_value, expanded, first_alive, scaled, spline
 
 
 @triton.jit
@@ -36,7 +36,8 @@ def grad_weight_kernel(
         x = tl.load(x_ptr + b0 * I + at, mask=there, other=0.0).to(WIDE)
         r = tl.load(row_weight_ptr + b0 * I + at, mask=there, other=0.0).to(WIDE) if WEIGHTED else 1.0
         if SPLINES:
-            first, values = alive(x, knots_ptr, own_knots, K, DEGREE, NU)
+            first = first_alive(x, knots_ptr, own_knots, K, DEGREE)
+            values = alive(x, first, knots_ptr, own_knots, K, DEGREE, NU)
             values = expanded(scaled(values, r, DEGREE), 1, DEGREE)
             left = spline(first[:, None, :], values, m[None, :, None], DEGREE)
             left = tl.reshape(left, (INPUTS * SLOTS, ROWS))

@@ -5,7 +5,7 @@ x and r come transposed, [I, B]: the rows of one input lie side by side.
 
 import triton
 import triton.language as tl
-from fastkan.kernels.basis import alive, base_value, expanded, scaled, slot
+from fastkan.kernels.basis import alive, base_value, expanded, first_alive, scaled, slot
 
 
 @triton.jit
@@ -27,13 +27,14 @@ def gram_kernel(
         b = tl.arange(0, ROWS)
         there = b < stop - b0
         x = tl.load(x_ptr + i * B + b0 + b, mask=there, other=0.0).to(WIDE)
-        first, values = alive(x, knots_ptr + i * K, 0, K, DEGREE, NU)
+        first = first_alive(x, knots_ptr + i * K, 0, K, DEGREE)
+        values = alive(x, first, knots_ptr + i * K, 0, K, DEGREE, NU)
         base = base_value(x, BASE, NU)
         r = there.to(WIDE)  # rows past the end weigh nothing
         if WEIGHTED:
             r = tl.load(row_weight_ptr + i * B + b0 + b, mask=there, other=0.0).to(WIDE)
         left = slot(first[None, :], expanded(scaled(values, r, DEGREE), 0, DEGREE), (base * r)[None, :], m[:, None], S, DEGREE)
-        first, values = alive(x, knots_ptr + i * K, 0, K, DEGREE, MU)
+        values = alive(x, first, knots_ptr + i * K, 0, K, DEGREE, MU)
         right = slot(first[:, None], expanded(values, 1, DEGREE), base_value(x, BASE, MU)[:, None], n[None, :], S, DEGREE)
         total = tl.dot(left, right, total, input_precision="ieee", out_dtype=WIDE)
     out = partial_ptr + ((tl.program_id(1).to(tl.int64) * I + i) * (S + 1) + m[:, None]) * (S + 1) + n[None, :]
@@ -52,8 +53,9 @@ def quadratic_kernel(
     i = (tl.program_id(0) // row_tiles).to(tl.int64)
     b = (tl.program_id(0) % row_tiles).to(tl.int64) * ROWS + tl.arange(0, ROWS)
     x = tl.load(x_ptr + i * B + b, mask=b < B, other=0.0).to(WIDE)[:, None]
-    left_first, left_values = alive(x, knots_ptr + i * K, 0, K, DEGREE, NU)
-    right_first, right_values = alive(x, knots_ptr + i * K, 0, K, DEGREE, MU)
+    first = first_alive(x, knots_ptr + i * K, 0, K, DEGREE)
+    left_values = alive(x, first, knots_ptr + i * K, 0, K, DEGREE, NU)
+    right_values = alive(x, first, knots_ptr + i * K, 0, K, DEGREE, MU)
     left_base, right_base = base_value(x, BASE, NU), base_value(x, BASE, MU)
     answer = tl.zeros((ROWS,), WIDE)
     for n0 in range(0, S + 1, SLOTS):
@@ -63,8 +65,8 @@ def quadratic_kernel(
             m = m0 + tl.arange(0, SLOTS)
             form_row = form_ptr + (i * (S + 1) + m[:, None]) * (S + 1)
             form = tl.load(form_row + n[None, :], mask=(m[:, None] <= S) & (n[None, :] <= S), other=0.0).to(WIDE)
-            left = slot(left_first, left_values, left_base, m[None, :], S, DEGREE)
+            left = slot(first, left_values, left_base, m[None, :], S, DEGREE)
             product = tl.dot(left, form, product, input_precision="ieee", out_dtype=WIDE)
-        right = slot(right_first, right_values, right_base, n[None, :], S, DEGREE)
+        right = slot(first, right_values, right_base, n[None, :], S, DEGREE)
         answer += tl.sum(product * tl.where(n[None, :] <= S, right, 0.0), axis=1)
     tl.store(out_ptr + i * B + b, answer.to(out_ptr.dtype.element_ty), mask=b < B)

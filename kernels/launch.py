@@ -6,7 +6,7 @@ from typing import Any
 import torch
 import triton
 import triton.language as tl
-from fastkan.kernels import tiles
+from fastkan.kernels import tiles, unfused
 from fastkan.kernels.forward import forward_kernel
 from fastkan.kernels.grad_input import grad_input_kernel
 from fastkan.kernels.grad_weight import grad_weight_kernel, sum_kernel
@@ -33,12 +33,17 @@ def _wide(x: Tensor) -> torch.dtype:
     return torch.float64 if x.dtype == torch.float64 else torch.float32
 
 
+def _slots_fit(values: Tensor, row_weight: Tensor | None, nu: int) -> bool:
+    """False where slots times row weights may leave the range of `values`: float16, and h^-nu or a float32 row weight."""
+    return values.dtype != torch.float16 or (nu == 0 and (row_weight is None or row_weight.dtype == values.dtype))
+
+
 def _product(values: Tensor, slots_fit: bool = True) -> dict[str, Any]:
     """Operands and precision of the matrix product of slots with `values`, that is W or g.
 
-    float16 has no room for slot derivatives (h^-nu leaves its range): such products run in TF32, which has float16's mantissa.
+    Slots that do not fit into float16 are multiplied in TF32, which has float16's mantissa.
     """
-    if values.dtype == torch.float16 and not slots_fit:
+    if not slots_fit:
         return {"OPERAND": tl.float32, "PRECISION": "tf32"}
     allowed = torch.backends.cuda.matmul.fp32_precision == "tf32"
     return {"OPERAND": TRITON_DTYPE[values.dtype], "PRECISION": "tf32" if allowed else "ieee"}
@@ -52,13 +57,16 @@ def _dense(*tensors: Tensor | None) -> list[Any]:
     return [None if t is None else t.contiguous() for t in tensors]
 
 
+def _on_tensor_cores(product: dict[str, Any]) -> bool:
+    return product["OPERAND"].primitive_bitwidth == 16 or product["PRECISION"] == "tf32"
+
+
 def _uniform(x: Tensor, knots: Tensor, O: int, degree: int, nu: int, product: dict[str, Any]) -> UniformGrid | None:
     """The grid's tables where kernels/uniform.py may and should serve.
 
     From nu = degree on splines jump at the knots, so that the stored knots must decide: they are the general kernels' only.
     """
-    on_tensor_cores = product["OPERAND"].primitive_bitwidth == 16 or product["PRECISION"] == "tf32"
-    if degree != 3 or nu >= degree or _wide(x) != torch.float32 or not on_tensor_cores:
+    if degree != 3 or nu >= degree or _wide(x) != torch.float32 or not _on_tensor_cores(product):
         return None
     if not tiles.uniform_serves(tiles.architecture(x.device), x.shape[0], x.shape[1], O):
         return None
@@ -74,9 +82,12 @@ def forward(x: Tensor, weight: Tensor, row_weight: Tensor | None, knots: Tensor,
     (B, I), (_, M, O) = x.shape, weight.shape
     if not y.numel():
         return y
-    product = _product(weight, nu == 0 and (row_weight is None or row_weight.dtype == weight.dtype))
+    slots_fit = _slots_fit(weight, row_weight, nu)
+    product = _product(weight, slots_fit)
     uniform = _uniform(x, knots, O, degree, nu, product)
     x, weight, row_weight, knots = _dense(x, weight, row_weight, knots)
+    if tiles.unfused(x.device, O) and slots_fit:
+        return unfused.forward(y, x, weight, row_weight, knots, degree, base, nu)
     common = {"BASE": base, "NU": nu, "WEIGHTED": row_weight is not None, **product}
     if uniform:
         tile = tiles.uniform_forward(tiles.architecture(x.device), _bytes(product), O)
@@ -86,7 +97,7 @@ def forward(x: Tensor, weight: Tensor, row_weight: Tensor | None, knots: Tensor,
             **common, ROWS=tile.rows, COLUMNS=tile.columns, **_options(tile),
         )  # fmt: skip
     else:
-        tile = tiles.forward(weight.dtype)
+        tile = tiles.forward(weight.dtype, tiles.large(_on_tensor_cores(product), degree, B, O))
         grid = (triton.cdiv(B, tile.rows) * triton.cdiv(O, tile.columns),)
         forward_kernel[grid](
             x, weight, row_weight, knots, y, B, I, O, knots.shape[1],
@@ -104,6 +115,8 @@ def grad_input(x: Tensor, weight: Tensor, grad_output: Tensor, knots: Tensor, de
     product = _product(weight)
     uniform = _uniform(x, knots, O, degree, nu, product)
     x, weight, grad_output, knots = _dense(x, weight, grad_output, knots)
+    if tiles.unfused(x.device, O):
+        return unfused.grad_input(grad, x, weight, grad_output, knots, degree, base, nu)
     if uniform:
         tile = tiles.uniform_grad_input(tiles.architecture(x.device), _bytes(product))
         grid = (triton.cdiv(B, tile.rows) * triton.cdiv(I, tile.inputs),)
@@ -112,7 +125,7 @@ def grad_input(x: Tensor, weight: Tensor, grad_output: Tensor, knots: Tensor, de
             BASE=base, NU=nu, **product, ROWS=tile.rows, OUTPUTS=tile.depth, INPUTS=tile.inputs, **_options(tile),
         )  # fmt: skip
     else:
-        tile = tiles.grad_input(weight.dtype)
+        tile = tiles.grad_input(weight.dtype, tiles.large(_on_tensor_cores(product), degree, B, O))
         grid = (triton.cdiv(B, tile.rows) * triton.cdiv(I, tile.inputs),)
         grad_input_kernel[grid](
             x, weight, grad_output, knots, grad, B, I, O, knots.shape[1],
@@ -145,15 +158,18 @@ def grad_weight(
     (B, I), (_, M, O) = x.shape, grad.shape
     if not grad.numel():
         return grad
-    product = _product(grad_output, nu == 0 and (row_weight is None or row_weight.dtype == grad.dtype))
+    slots_fit = _slots_fit(grad, row_weight, nu)
+    product = _product(grad_output, slots_fit)
     uniform = _uniform(x, knots, O, degree, nu, product)
     x, grad_output, row_weight, knots = _dense(x, grad_output, row_weight, knots)
+    if tiles.unfused(x.device, O) and slots_fit:
+        return unfused.grad_weight(grad, x, grad_output, row_weight, knots, degree, base, nu)
     common = {"BASE": base, "NU": nu, "WEIGHTED": row_weight is not None, **product}
     if uniform:
         tile = tiles.uniform_grad_weight(tiles.architecture(x.device), _bytes(product), O)
         slots = CHUNK.value
     else:
-        tile = tiles.grad_weight(grad.dtype)
+        tile = tiles.grad_weight(grad.dtype, tiles.large(_on_tensor_cores(product), degree, B, O))
         slots = tile.slots
     column_tiles = triton.cdiv(O, tile.columns)
 

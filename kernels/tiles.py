@@ -50,22 +50,33 @@ def architecture(device: torch.device) -> int:
 
 # ---- any degree, grid and dtype (forward.py, grad_input.py, grad_weight.py)
 
+SPILLS_FROM_DEGREE = 6  # degree + 1 values per x no longer fit beside the large tiles
 
-def forward(dtype: torch.dtype) -> Tile:
+
+def large(on_tensor_cores: bool, degree: int, rows: int, columns: int) -> bool:
+    """Layers that fill tiles of 128: below them the small tiles leave fewer processors idle."""
+    return on_tensor_cores and degree < SPILLS_FROM_DEGREE and rows >= 1024 and columns > 64
+
+
+def forward(dtype: torch.dtype, large: bool) -> Tile:
     if dtype == torch.float64:
         return Tile(rows=32, columns=32, inputs=2, slots=8)
+    if large:
+        return Tile(rows=128, columns=128, inputs=2, slots=8, warps=8)
     return Tile(rows=64, columns=64, inputs=2, slots=8)
 
 
-def grad_input(dtype: torch.dtype) -> Tile:
+def grad_input(dtype: torch.dtype, large: bool) -> Tile:
     if dtype == torch.float64:
         return Tile(rows=32, inputs=4, slots=4, depth=16)
-    return Tile(rows=64, inputs=8, slots=8, depth=32, warps=8)
+    return Tile(rows=128 if large and dtype.itemsize == 2 else 64, inputs=8, slots=8, depth=32, warps=8)
 
 
-def grad_weight(dtype: torch.dtype) -> Tile:
+def grad_weight(dtype: torch.dtype, large: bool) -> Tile:
     if dtype == torch.float64:
         return Tile(columns=32, inputs=8, slots=8, depth=16)
+    if large:
+        return Tile(columns=128, inputs=16, slots=8, depth=16, warps=8)
     return Tile(columns=64, inputs=8, slots=8, depth=32)
 
 
@@ -94,6 +105,23 @@ def uniform_grad_input(arch: int, width: int) -> Tile:
 def uniform_grad_weight(arch: int, width: int, O: int) -> Tile:
     widest = 256 if arch == 90 and width == 2 else 128 if width == 2 or arch == 90 else 64
     return Tile(columns=min(widest, triton.next_power_of_2(O)), inputs=16, depth=64, warps=8)
+
+
+# ---- the expanded basis and cuBLAS (unfused.py)
+
+# GPU name -> outputs from which on `unfused` was measured to be faster than the fused kernels. Empty: nothing is measured yet.
+UNFUSED_FROM_OUTPUTS: dict[str, int] = {}
+
+
+@functools.cache
+def name(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+
+
+def unfused(device: torch.device, O: int) -> bool:
+    """True where a measurement says that writing out the basis pays: never by guess, for it costs up to 32 MiB a call."""
+    least = UNFUSED_FROM_OUTPUTS.get(name(device))
+    return least is not None and least <= O
 
 
 # ---- sums over rows

@@ -10,6 +10,10 @@ from fastkan import backends
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"  # the whole run then tests the Triton kernels, on the CPU
 
 
+if INTERPRETED:
+    import interpreter  # noqa: F401  repairs its bfloat16
+
+
 def backends_for_cpu():
     return [name for name in backends.available("cpu") if (name == "triton") == INTERPRETED]
 
