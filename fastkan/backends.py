@@ -23,7 +23,11 @@ MAX_DEGREE = 8  # of the compiled core (fixed-size local arrays in csrc/basis.h)
 
 @dataclass(frozen=True)
 class Backend:
-    """One provider of the five operations; `declines(device, dtype, degree)` is None or the reason why it cannot serve."""
+    """One provider of the five operations; `declines(device, dtype, degree)` is None or the reason why it cannot serve.
+
+    `gradients(x, weight, grad_output, row_weight, knots, degree, base, nu)` is (grad_input of order nu + 1, grad_weight of order
+    nu) where a provider makes both at less than the price of each.
+    """
 
     name: str
     what: str
@@ -33,6 +37,7 @@ class Backend:
     gram: Callable[..., Tensor]
     quadratic: Callable[..., Tensor]
     declines: Callable[[torch.device, torch.dtype, int], str | None]
+    gradients: Callable[..., tuple[Tensor, Tensor]] | None = None
     takes_half: bool = False  # float16 and bfloat16 tensors as they are; else it is given float32 copies
 
 
@@ -142,8 +147,8 @@ def _cuda_missing() -> str | None:
 # ---- the Triton kernels, imported when the first tensor for them arrives
 
 
-def _triton(name: str) -> Callable[..., Tensor]:
-    def run(*arguments: Any) -> Tensor:
+def _triton(name: str) -> Callable[..., Any]:
+    def run(*arguments: Any) -> Any:
         x = arguments[0]
         with torch.cuda.device(x.device) if x.is_cuda else nullcontext():
             return getattr(importlib.import_module("fastkan.kernels"), name)(*arguments)
@@ -194,6 +199,7 @@ TABLE = (
         _triton("gram"),
         _triton("quadratic"),
         declines=_triton_declines,
+        gradients=_triton("gradients"),
         takes_half=True,
     ),
     Backend("cuda", "CUDA C++ (csrc/cuda)", **_compiled("cuda"), declines=_compiled_declines("cuda", _cuda_missing)),

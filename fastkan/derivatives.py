@@ -32,11 +32,19 @@ class Closure:
     ctx holds `saved_tensors` (the operation's tensors, then knots), `settings` = (degree, base, backend), `orders` = (nu[, mu]).
     """
 
-    def __init__(self, **operations: Callable[..., Tensor]) -> None:
+    def __init__(
+        self, gradients: Callable[..., tuple[Tensor, Tensor] | None] | None = None, **operations: Callable[..., Tensor]
+    ) -> None:
+        """gradients: both gradients of F in one call where nobody will differentiate them, or None."""
+        self.gradients = gradients
         self.forward, self.grad_input, self.grad_weight, self.gram, self.quadratic = (operations[name] for name in FIRST_SETTING)
 
     def forward_backward(self, ctx: Any, need: Sequence[bool], q: Tensor) -> tuple[Tensor | None, ...]:
         x, weight, r, *s, nu = saved(ctx)
+        if self.gradients and need[0] and need[1] and not need[2]:
+            both = self.gradients(x, weight, q, r, *s, nu)
+            if both is not None:
+                return times(r, both[0]), both[1], None
         return (
             times(r, self.grad_input(x, weight, q, *s, nu + 1)) if need[0] else None,
             self.grad_weight(x, q, r, *s, nu) if need[1] else None,

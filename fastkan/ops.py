@@ -205,6 +205,35 @@ def _functorch_function(name: str, closure: Closure) -> type[torch.autograd.Func
     return Functorch
 
 
-_closure = Closure(forward=forward, grad_input=grad_input, grad_weight=grad_weight, gram=gram, quadratic=quadratic)
+# ---- both gradients of F in one call, for plain first-order backward: nothing differentiates it
+
+
+def _provider_of_both(x: Tensor, degree: int, backend: str) -> Any:
+    return backends.select(backend or backends.resolve(None), x.device, x.dtype, degree).gradients
+
+
+def _run_gradients(x: Tensor, weight: Tensor, grad_output: Tensor, row_weight: Tensor | None, *settings: Any) -> Any:
+    knots, degree, base, backend, nu = settings
+    _check_orders(base, (nu, nu + 1))
+    run = _provider_of_both(x, degree, backend)
+    return run(x, weight, grad_output, row_weight, knots.to(backends.compute_dtype(x.dtype)), degree, base, nu)
+
+
+library.define(f"gradients(Tensor x, Tensor weight, Tensor grad_output, Tensor? row_weight, {SETTINGS}) -> (Tensor, Tensor)")
+library.impl("gradients", _run_gradients, "CompositeExplicitAutograd")
+torch.library.register_fake("fastkan::gradients", lambda x, weight, *rest: (x.new_empty(x.shape), weight.new_empty(weight.shape)))
+
+
+def gradients(x: Tensor, weight: Tensor, grad_output: Tensor, row_weight: Tensor | None, *settings: Any) -> Any:
+    """(grad_input of order nu + 1, grad_weight of order nu) from a backend that makes both in one go; None where none does, or
+    where a transform or a graph of the backward pass needs operations it can differentiate."""
+    if torch.is_grad_enabled() or torch.compiler.is_compiling() or functorch_active() or dual_active():
+        return None
+    if _provider_of_both(x, settings[1], settings[3]) is None:
+        return None
+    return torch.ops.fastkan.gradients.default(x, weight, grad_output, row_weight, *settings)
+
+
+_closure = Closure(gradients, forward=forward, grad_input=grad_input, grad_weight=grad_weight, gram=gram, quadratic=quadratic)
 for _name in SCHEMAS:
     EAGER[_name], FUNCTORCH[_name] = _eager_function(_name, _closure), _functorch_function(_name, _closure)

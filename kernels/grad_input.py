@@ -21,8 +21,8 @@ def pull_back(
 
 
 @triton.jit
-def grad_input_kernel(
-    x_ptr, weight_ptr, grad_output_ptr, knots_ptr, grad_ptr, B, I, O, K,
+def grad_input_tile(
+    tile, x_ptr, weight_ptr, grad_output_ptr, knots_ptr, grad_ptr, B, I, O, K,
     DEGREE: tl.constexpr, BASE: tl.constexpr, NU: tl.constexpr,
     OPERAND: tl.constexpr, WIDE: tl.constexpr, PRECISION: tl.constexpr,
     ROWS: tl.constexpr, OUTPUTS: tl.constexpr, INPUTS: tl.constexpr, SLOTS: tl.constexpr,
@@ -30,8 +30,8 @@ def grad_input_kernel(
     """One tile [ROWS, INPUTS] of the answer; SLOTS slots at a time, the contraction runs over OUTPUTS outputs at a time."""
     S = K - DEGREE - 1
     input_tiles = tl.cdiv(I, INPUTS)
-    first_row = (tl.program_id(0) // input_tiles).to(tl.int64) * ROWS
-    i = (tl.program_id(0) % input_tiles) * INPUTS + tl.arange(0, INPUTS)
+    first_row = (tile // input_tiles).to(tl.int64) * ROWS
+    i = (tile % input_tiles) * INPUTS + tl.arange(0, INPUTS)
     b = tl.arange(0, ROWS)
     row_there = b < B - first_row
     there = row_there[:, None] & (i < I)[None, :]
@@ -53,3 +53,17 @@ def grad_input_kernel(
         here = spline(first[:, :, None], expanded(values, 2, DEGREE), m[None, :, :], DEGREE)
         grad += tl.sum(tl.reshape(pulled, (ROWS, INPUTS, SLOTS)) * here, axis=2)
     tl.store(grad_ptr + at, grad.to(grad_ptr.dtype.element_ty), mask=there)
+
+
+@triton.jit
+def grad_input_kernel(
+    x_ptr, weight_ptr, grad_output_ptr, knots_ptr, grad_ptr, B, I, O, K,
+    DEGREE: tl.constexpr, BASE: tl.constexpr, NU: tl.constexpr,
+    OPERAND: tl.constexpr, WIDE: tl.constexpr, PRECISION: tl.constexpr,
+    ROWS: tl.constexpr, OUTPUTS: tl.constexpr, INPUTS: tl.constexpr, SLOTS: tl.constexpr,
+):  # fmt: skip
+    """A tile for each program."""
+    grad_input_tile(
+        tl.program_id(0), x_ptr, weight_ptr, grad_output_ptr, knots_ptr, grad_ptr, B, I, O, K,
+        DEGREE, BASE, NU, OPERAND, WIDE, PRECISION, ROWS, OUTPUTS, INPUTS, SLOTS,
+    )  # fmt: skip

@@ -6,26 +6,24 @@ from fastkan.kernels.basis import alive, base_value, expanded, first_alive, scal
 
 
 @triton.jit
-def grad_weight_kernel(
-    x_ptr, grad_output_ptr, row_weight_ptr, knots_ptr, partial_ptr, B, I, O, K, rows_per_split,
+def grad_weight_tile(
+    tile, split, x_ptr, grad_output_ptr, row_weight_ptr, knots_ptr, partial_ptr, B, I, O, K, rows_per_split,
     DEGREE: tl.constexpr, BASE: tl.constexpr, NU: tl.constexpr, WEIGHTED: tl.constexpr, SPLINES: tl.constexpr,
     OPERAND: tl.constexpr, WIDE: tl.constexpr, PRECISION: tl.constexpr,
     ROWS: tl.constexpr, COLUMNS: tl.constexpr, INPUTS: tl.constexpr, SLOTS: tl.constexpr,
 ):  # fmt: skip
     """The tile [INPUTS, SLOTS, COLUMNS] of one split's partial sum, of splines or (SLOTS = 1) of the base slot.
 
-    The contraction runs over ROWS rows at a time. The base slot has programs of its own: among the splines it would pad
-    G + degree = 8 slots to 16.
+    The contraction runs over ROWS rows at a time.
     """
     S = K - DEGREE - 1
     column_tiles = tl.cdiv(O, COLUMNS)
     slot_tiles = tl.cdiv(S, SLOTS) if SPLINES else 1
-    tile = tl.program_id(0)
     o = (tile % column_tiles) * COLUMNS + tl.arange(0, COLUMNS)
     m = (tile // column_tiles % slot_tiles) * SLOTS + tl.arange(0, SLOTS)
     i = tile // (column_tiles * slot_tiles) * INPUTS + tl.arange(0, INPUTS)
     own_knots = tl.minimum(i, I - 1)[:, None] * K
-    start = tl.program_id(1).to(tl.int64) * rows_per_split
+    start = split.to(tl.int64) * rows_per_split
     stop = tl.minimum(start + rows_per_split, B)
     b = tl.arange(0, ROWS)
     total = tl.zeros((INPUTS * SLOTS, COLUMNS), WIDE)
@@ -49,8 +47,22 @@ def grad_weight_kernel(
     slot = m if SPLINES else m + S
     row = tl.reshape(i.to(tl.int64)[:, None] * (S + 1) + slot[None, :], (INPUTS * SLOTS, 1))
     stored = tl.reshape((i < I)[:, None] & (slot < S + (1 - SPLINES))[None, :], (INPUTS * SLOTS, 1)) & (o < O)[None, :]
-    split = tl.program_id(1).to(tl.int64) * I * (S + 1)
-    tl.store(partial_ptr + (split + row) * O + o[None, :], total.to(partial_ptr.dtype.element_ty), mask=stored)
+    out = partial_ptr + (split.to(tl.int64) * I * (S + 1) + row) * O + o[None, :]
+    tl.store(out, total.to(partial_ptr.dtype.element_ty), mask=stored)
+
+
+@triton.jit
+def grad_weight_kernel(
+    x_ptr, grad_output_ptr, row_weight_ptr, knots_ptr, partial_ptr, B, I, O, K, rows_per_split,
+    DEGREE: tl.constexpr, BASE: tl.constexpr, NU: tl.constexpr, WEIGHTED: tl.constexpr, SPLINES: tl.constexpr,
+    OPERAND: tl.constexpr, WIDE: tl.constexpr, PRECISION: tl.constexpr,
+    ROWS: tl.constexpr, COLUMNS: tl.constexpr, INPUTS: tl.constexpr, SLOTS: tl.constexpr,
+):  # fmt: skip
+    """Programs (tile, split). The base slots have a launch of their own: among the splines they would pad 8 slots to 16."""
+    grad_weight_tile(
+        tl.program_id(0), tl.program_id(1), x_ptr, grad_output_ptr, row_weight_ptr, knots_ptr, partial_ptr, B, I, O, K,
+        rows_per_split, DEGREE, BASE, NU, WEIGHTED, SPLINES, OPERAND, WIDE, PRECISION, ROWS, COLUMNS, INPUTS, SLOTS,
+    )  # fmt: skip
 
 
 @triton.jit

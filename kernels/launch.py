@@ -10,10 +10,10 @@ from fastkan.kernels import tiles, unfused
 from fastkan.kernels.forward import forward_kernel
 from fastkan.kernels.grad_input import grad_input_kernel
 from fastkan.kernels.grad_weight import grad_weight_kernel, sum_kernel
+from fastkan.kernels.gradients import gradients_kernel
 from fastkan.kernels.gram import gram_kernel, quadratic_kernel
 from fastkan.kernels.grids import UniformGrid, uniform_grid
 from fastkan.kernels.uniform import (
-    CHUNK,
     STEP,
     uniform_forward_kernel,
     uniform_grad_input_kernel,
@@ -97,7 +97,7 @@ def forward(x: Tensor, weight: Tensor, row_weight: Tensor | None, knots: Tensor,
             **common, ROWS=tile.rows, COLUMNS=tile.columns, **_options(tile),
         )  # fmt: skip
     else:
-        tile = tiles.forward(weight.dtype, tiles.large(_on_tensor_cores(product), degree, B, O))
+        tile = tiles.forward(weight.dtype, tiles.large(_on_tensor_cores(product), degree, B, O), tiles.small(B, I, O))
         grid = (triton.cdiv(B, tile.rows) * triton.cdiv(O, tile.columns),)
         forward_kernel[grid](
             x, weight, row_weight, knots, y, B, I, O, knots.shape[1],
@@ -167,33 +167,62 @@ def grad_weight(
     common = {"BASE": base, "NU": nu, "WEIGHTED": row_weight is not None, **product}
     if uniform:
         tile = tiles.uniform_grad_weight(tiles.architecture(x.device), _bytes(product), O)
-        slots = CHUNK.value
     else:
         tile = tiles.grad_weight(grad.dtype, tiles.large(_on_tensor_cores(product), degree, B, O))
-        slots = tile.slots
     column_tiles = triton.cdiv(O, tile.columns)
-
-    def launch(partial: Tensor, splits: int, rows_per_split: int, splines: bool) -> None:
-        inputs, slot_tiles = (tile.inputs, triton.cdiv(M - 1, slots)) if splines else (tile.inputs * slots, 1)
-        programs = (triton.cdiv(I, inputs) * slot_tiles * column_tiles, splits)
-        options = {"SPLINES": splines, "COLUMNS": tile.columns, "INPUTS": inputs, **common, **_options(tile)}
-        if uniform:
-            uniform_grad_weight_kernel[programs](
-                x, grad_output, row_weight, uniform.grid, uniform.offset, partial, B, I, O, M - 1, rows_per_split,
-                STEPS=tile.depth // STEP.value, **options,
-            )  # fmt: skip
-        else:
-            grad_weight_kernel[programs](
-                x, grad_output, row_weight, knots, partial, B, I, O, knots.shape[1], rows_per_split,
-                DEGREE=degree, WIDE=TRITON_DTYPE[_wide(x)], ROWS=tile.depth, SLOTS=slots if splines else 1, **options,
-            )  # fmt: skip
+    spline_tiles = triton.cdiv(I, tile.inputs) * triton.cdiv(M - 1, tile.slots) * column_tiles
+    base_tiles = triton.cdiv(I, tile.inputs * tile.slots) * column_tiles
+    common |= {"COLUMNS": tile.columns, **_options(tile)}
 
     def part(partial: Tensor, splits: int, rows_per_split: int) -> None:
-        launch(partial, splits, rows_per_split, splines=True)
-        launch(partial, splits, rows_per_split, splines=False)
+        for programs, shape in (
+            (spline_tiles, {"SPLINES": True, "INPUTS": tile.inputs, "SLOTS": tile.slots}),
+            (base_tiles, {"SPLINES": False, "INPUTS": tile.inputs * tile.slots, "SLOTS": 1}),
+        ):
+            if uniform:
+                uniform_grad_weight_kernel[(programs, splits)](
+                    x, grad_output, row_weight, uniform.grid, uniform.offset, partial, B, I, O, M - 1, rows_per_split,
+                    STEPS=tile.depth // STEP.value, **shape, **common,
+                )  # fmt: skip
+            else:
+                grad_weight_kernel[(programs, splits)](
+                    x, grad_output, row_weight, knots, partial, B, I, O, knots.shape[1], rows_per_split,
+                    DEGREE=degree, WIDE=TRITON_DTYPE[_wide(x)], ROWS=tile.depth, **shape, **common,
+                )  # fmt: skip
 
-    spline_programs = triton.cdiv(I, tile.inputs) * triton.cdiv(M - 1, slots) * column_tiles
-    return _over_splits(grad, _wide(x), spline_programs, B, tile.depth, part)
+    return _over_splits(grad, _wide(x), spline_tiles, B, tile.depth, part)
+
+
+def gradients(
+    x: Tensor, weight: Tensor, grad_output: Tensor, row_weight: Tensor | None, knots: Tensor, degree: int, base: str, nu: int
+) -> tuple[Tensor, Tensor]:
+    """(grad_input of order nu + 1, grad_weight of order nu), of small layers in one launch."""
+    (B, I), (_, M, O) = x.shape, weight.shape
+    product = _product(grad_output, _slots_fit(grad_output, row_weight, nu))
+    if not (x.numel() and weight.numel() and tiles.small(B, I, O)) or _uniform(x, knots, O, degree, nu, product):
+        return (
+            grad_input(x, weight, grad_output, knots, degree, base, nu + 1),
+            grad_weight(x, grad_output, row_weight, knots, degree, base, nu),
+        )
+    x, weight, grad_output, row_weight, knots = _dense(x, weight, grad_output, row_weight, knots)
+    pulled = _product(weight)
+    tile = tiles.gradients(weight.dtype)
+    grad = torch.empty_like(x)
+    column_tiles = triton.cdiv(O, tile.columns)
+    input_programs = triton.cdiv(B, tile.rows) * triton.cdiv(I, tile.inputs)
+    spline_tiles = triton.cdiv(I, tile.inputs) * triton.cdiv(M - 1, tile.slots) * column_tiles
+    base_tiles = triton.cdiv(I, tile.inputs * tile.slots) * column_tiles
+
+    def part(partial: Tensor, splits: int, rows_per_split: int) -> None:
+        gradients_kernel[(input_programs + splits * (spline_tiles + base_tiles),)](
+            x, weight, grad_output, row_weight, knots, grad, partial,
+            B, I, O, knots.shape[1], rows_per_split, splits, input_programs, spline_tiles, base_tiles,
+            DEGREE=degree, BASE=base, NU=nu, WEIGHTED=row_weight is not None, WIDE=TRITON_DTYPE[_wide(x)],
+            **pulled, SUM_OPERAND=product["OPERAND"], SUM_PRECISION=product["PRECISION"],
+            ROWS=tile.rows, COLUMNS=tile.columns, INPUTS=tile.inputs, SLOTS=tile.slots, DEPTH=tile.depth, **_options(tile),
+        )  # fmt: skip
+
+    return grad, _over_splits(torch.empty_like(weight), _wide(x), spline_tiles, B, tile.depth, part)
 
 
 def gram(x: Tensor, row_weight: Tensor | None, knots: Tensor, degree: int, base: str, nu: int, mu: int) -> Tensor:

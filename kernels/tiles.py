@@ -58,9 +58,22 @@ def large(on_tensor_cores: bool, degree: int, rows: int, columns: int) -> bool:
     return on_tensor_cores and degree < SPILLS_FROM_DEGREE and rows >= 1024 and columns > 64
 
 
-def forward(dtype: torch.dtype, large: bool) -> Tile:
+def small(B: int, I: int, O: int) -> bool:
+    """Layers of pykan's sizes: their gradients share a launch, and tiles of 16 rows spread them over more processors."""
+    return B <= 8192 and I <= 64 and O <= 64
+
+
+def gradients(dtype: torch.dtype) -> Tile:
     if dtype == torch.float64:
-        return Tile(rows=32, columns=32, inputs=2, slots=8)
+        return Tile(rows=16, columns=32, inputs=4, slots=4, depth=16)
+    return Tile(rows=16, columns=64, inputs=4, slots=8, depth=32)
+
+
+def forward(dtype: torch.dtype, large: bool, small: bool) -> Tile:
+    if dtype == torch.float64:
+        return Tile(rows=16 if small else 32, columns=32, inputs=2, slots=8)
+    if small:
+        return Tile(rows=16, columns=64, inputs=4, slots=8)
     if large:
         return Tile(rows=128, columns=128, inputs=2, slots=8, warps=8)
     return Tile(rows=64, columns=64, inputs=2, slots=8)
@@ -104,7 +117,7 @@ def uniform_grad_input(arch: int, width: int) -> Tile:
 
 def uniform_grad_weight(arch: int, width: int, O: int) -> Tile:
     widest = 256 if arch == 90 and width == 2 else 128 if width == 2 or arch == 90 else 64
-    return Tile(columns=min(widest, triton.next_power_of_2(O)), inputs=16, depth=64, warps=8)
+    return Tile(columns=min(widest, triton.next_power_of_2(O)), inputs=16, slots=8, depth=64, warps=8)
 
 
 # ---- the expanded basis and cuBLAS (unfused.py)

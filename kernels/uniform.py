@@ -139,23 +139,21 @@ def uniform_grad_weight_kernel(
     x_ptr, grad_output_ptr, row_weight_ptr, grid_ptr, offset_ptr, partial_ptr, B, I, O, S, rows_per_split,
     BASE: tl.constexpr, NU: tl.constexpr, WEIGHTED: tl.constexpr, SPLINES: tl.constexpr,
     OPERAND: tl.constexpr, PRECISION: tl.constexpr,
-    COLUMNS: tl.constexpr, INPUTS: tl.constexpr, STEPS: tl.constexpr,
+    COLUMNS: tl.constexpr, INPUTS: tl.constexpr, SLOTS: tl.constexpr, STEPS: tl.constexpr,
 ):  # fmt: skip
-    """A chunk of slots (or the base slot) of INPUTS inputs, COLUMNS outputs and one split of the rows, STEPS x 16 rows at a time.
+    """Programs (tile, split): SLOTS splines or the base slot of INPUTS inputs, COLUMNS outputs, STEPS x 16 rows at a time.
 
     Rows of the tile are (slot, input): x is loaded once for each of its slots, the same addresses from L1.
     """
-    SLOTS: tl.constexpr = CHUNK if SPLINES else 1
+    tile, split = tl.program_id(0), tl.program_id(1)
     column_tiles = tl.cdiv(O, COLUMNS)
-    chunks = tl.cdiv(S, CHUNK) if SPLINES else 1
-    tile = tl.program_id(0)
-    chunk = tile // column_tiles % chunks
+    chunks = tl.cdiv(S, SLOTS) if SPLINES else 1
     line = tl.arange(0, SLOTS * INPUTS)
     i = tile // (column_tiles * chunks) * INPUTS + line % INPUTS
-    slot = line // INPUTS + (chunk * CHUNK if SPLINES else S)
+    slot = line // INPUTS + (tile // column_tiles % chunks * SLOTS if SPLINES else S)
     there = i < I
     o = tile % column_tiles * COLUMNS + tl.arange(0, COLUMNS)
-    start = tl.program_id(1).to(tl.int64) * rows_per_split
+    start = split.to(tl.int64) * rows_per_split
     stop = tl.minimum(start + rows_per_split, B)
     total = tl.zeros((SLOTS * INPUTS, COLUMNS), tl.float32)
     for b0 in range(start, stop, STEPS * STEP):
@@ -179,5 +177,5 @@ def uniform_grad_weight_kernel(
     if SPLINES:
         total = total * (tl.load(grid_ptr + (1 + NU) * I + i, mask=there, other=0.0) * unit(NU))[:, None]
     stored = (there & (slot < S + (1 - SPLINES)))[:, None] & (o < O)[None, :]
-    row = tl.program_id(1).to(tl.int64) * I * (S + 1) + i.to(tl.int64) * (S + 1) + slot
+    row = split.to(tl.int64) * I * (S + 1) + i.to(tl.int64) * (S + 1) + slot
     tl.store(partial_ptr + row[:, None] * O + o[None, :], total.to(partial_ptr.dtype.element_ty), mask=stored)
