@@ -6,7 +6,7 @@ from typing import Any
 import torch
 import triton
 import triton.language as tl
-from fastkan.kernels import tiles, unfused
+from fastkan.kernels import scaled, tiles, unfused
 from fastkan.kernels.forward import forward_kernel
 from fastkan.kernels.grad_input import grad_input_kernel
 from fastkan.kernels.grad_weight import grad_weight_kernel, sum_kernel
@@ -45,8 +45,11 @@ def _product(values: Tensor, slots_fit: bool = True) -> dict[str, Any]:
     """
     if not slots_fit:
         return {"OPERAND": tl.float32, "PRECISION": "tf32"}
-    allowed = torch.backends.cuda.matmul.fp32_precision == "tf32"
-    return {"OPERAND": TRITON_DTYPE[values.dtype], "PRECISION": "tf32" if allowed else "ieee"}
+    return {"OPERAND": TRITON_DTYPE[values.dtype], "PRECISION": "tf32" if _tf32() else "ieee"}
+
+
+def _tf32() -> bool:
+    return torch.backends.cuda.matmul.fp32_precision == "tf32"
 
 
 def _options(tile: tiles.Tile) -> dict[str, Any]:
@@ -88,6 +91,10 @@ def forward(x: Tensor, weight: Tensor, row_weight: Tensor | None, knots: Tensor,
     x, weight, row_weight, knots = _dense(x, weight, row_weight, knots)
     if tiles.unfused(x.device, O) and slots_fit:
         return unfused.forward(y, x, weight, row_weight, knots, degree, base, nu)
+    scales = []
+    if uniform and nu == 0 and row_weight is None and scaled.wanted(weight):
+        weight, *scales = scaled.halved(weight)
+        product = _product(weight)
     common = {"BASE": base, "NU": nu, "WEIGHTED": row_weight is not None, **product}
     if uniform:
         tile = tiles.uniform_forward(tiles.architecture(x.device), _bytes(product), O)
@@ -104,7 +111,7 @@ def forward(x: Tensor, weight: Tensor, row_weight: Tensor | None, knots: Tensor,
             DEGREE=degree, **common, WIDE=TRITON_DTYPE[_wide(x)],
             ROWS=tile.rows, COLUMNS=tile.columns, INPUTS=tile.inputs, SLOTS=tile.slots, **_options(tile),
         )  # fmt: skip
-    return y
+    return scaled.restored(y, *scales)
 
 
 def grad_input(x: Tensor, weight: Tensor, grad_output: Tensor, knots: Tensor, degree: int, base: str, nu: int) -> Tensor:
@@ -117,6 +124,11 @@ def grad_input(x: Tensor, weight: Tensor, grad_output: Tensor, knots: Tensor, de
     x, weight, grad_output, knots = _dense(x, weight, grad_output, knots)
     if tiles.unfused(x.device, O):
         return unfused.grad_input(grad, x, weight, grad_output, knots, degree, base, nu)
+    scales = []
+    if uniform and scaled.wanted(weight):
+        (weight, *scales), (grad_output, *more) = scaled.halved(weight), scaled.halved(grad_output)
+        scales += more
+        product = _product(weight)
     if uniform:
         tile = tiles.uniform_grad_input(tiles.architecture(x.device), _bytes(product))
         grid = (triton.cdiv(B, tile.rows) * triton.cdiv(I, tile.inputs),)
@@ -132,7 +144,7 @@ def grad_input(x: Tensor, weight: Tensor, grad_output: Tensor, knots: Tensor, de
             DEGREE=degree, BASE=base, NU=nu, WIDE=TRITON_DTYPE[_wide(x)], **product,
             ROWS=tile.rows, OUTPUTS=tile.depth, INPUTS=tile.inputs, SLOTS=tile.slots, **_options(tile),
         )  # fmt: skip
-    return grad
+    return scaled.restored(grad, *scales)
 
 
 def _over_splits(answer: Tensor, wide: torch.dtype, programs: int, rows: int, step: int, part: Callable[..., None]) -> Tensor:
@@ -164,6 +176,10 @@ def grad_weight(
     x, grad_output, row_weight, knots = _dense(x, grad_output, row_weight, knots)
     if tiles.unfused(x.device, O) and slots_fit:
         return unfused.grad_weight(grad, x, grad_output, row_weight, knots, degree, base, nu)
+    scales = []
+    if uniform and nu == 0 and row_weight is None and scaled.wanted(grad_output):
+        grad_output, *scales = scaled.halved(grad_output)
+        product = _product(grad_output)
     common = {"BASE": base, "NU": nu, "WEIGHTED": row_weight is not None, **product}
     if uniform:
         tile = tiles.uniform_grad_weight(tiles.architecture(x.device), _bytes(product), O)
@@ -190,7 +206,7 @@ def grad_weight(
                     DEGREE=degree, WIDE=TRITON_DTYPE[_wide(x)], ROWS=tile.depth, **shape, **common,
                 )  # fmt: skip
 
-    return _over_splits(grad, _wide(x), spline_tiles, B, tile.depth, part)
+    return scaled.restored(_over_splits(grad, _wide(x), spline_tiles, B, tile.depth, part), *scales)
 
 
 def gradients(
