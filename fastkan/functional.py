@@ -89,7 +89,7 @@ def kan_linear(
         precision knots would move the grid by up to 0.4 %)
     bias: [O] or None; a constant, so it takes part only when nu = 0
     base: silu, gelu, tanh, relu, identity or zero
-    backend: cuda, cpu, reference, or None for the first that does not decline
+    backend: cpu, triton, cuda, reference, or None for the first that does not decline
     returns: [..., O] in x's dtype, or autocast's
     raises: TypeError or ValueError naming argument, expected and received; NotImplementedError where base has no closed form
         of a derivative that is asked for; RuntimeError with the reason where a named backend cannot serve

@@ -76,7 +76,7 @@ def report() -> str:
     for name, row in facts["backends"].items():
         serving = [device for device, reason in row["declines"].items() if reason is None]
         lines.append(f"  {name:10} {row['what']}: {'serves ' + ' and '.join(serving) if serving else 'serves nothing here'}")
-        own = "cuda" if name == "cuda" else "cpu"  # the device a reader expects of it
+        own = "cpu" if name in ("cpu", "reference") else "cuda"  # the device a reader expects of it
         if own not in serving:
             lines.append(f"  {'':10} {own}: {row['declines'][own]}")
     return "\n".join(lines)

@@ -43,11 +43,11 @@ def grad_input_tile(
     base = base_value(x, BASE, NU)
     g_row = grad_output_ptr + first_row * O + b[:, None] * O
     g_there = row_there[:, None]
-    w_row = weight_ptr + i.to(tl.int64)[:, None] * (S + 1) * O
-    grad = pull_back(g_row, w_row + S * O, g_there, (i < I)[:, None], O, OPERAND, WIDE, PRECISION, OUTPUTS) * base
+    w_row = i.to(tl.int64)[:, None] * (S + 1)
+    grad = pull_back(g_row, weight_ptr + (w_row + S) * O, g_there, (i < I)[:, None], O, OPERAND, WIDE, PRECISION, OUTPUTS) * base
     for m0 in range(0, S, SLOTS):
         m = m0 + tl.arange(0, SLOTS)[None, :]
-        slot_row = tl.reshape(w_row + m * O, (INPUTS * SLOTS, 1))
+        slot_row = weight_ptr + tl.reshape(w_row + m, (INPUTS * SLOTS, 1)) * O
         slot_there = tl.reshape((i < I)[:, None] & (m < S), (INPUTS * SLOTS, 1))
         pulled = pull_back(g_row, slot_row, g_there, slot_there, O, OPERAND, WIDE, PRECISION, OUTPUTS)
         here = spline(first[:, :, None], expanded(values, 2, DEGREE), m[None, :, :], DEGREE)

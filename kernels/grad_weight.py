@@ -26,6 +26,9 @@ def grad_weight_tile(
     start = split.to(tl.int64) * rows_per_split
     stop = tl.minimum(start + rows_per_split, B)
     b = tl.arange(0, ROWS)
+    # 1, but the compiler cannot know: the base slot's operand then goes through shared memory. In registers it would span two
+    # steps in TF32, and on Hopper the first may be overwritten while it is read (see kernels/uniform.py).
+    one = (stop > start).to(WIDE)
     total = tl.zeros((INPUTS * SLOTS, COLUMNS), WIDE)
     for b0 in range(start, stop, ROWS):
         row_there = b < stop - b0
@@ -40,7 +43,7 @@ def grad_weight_tile(
             left = spline(first[:, None, :], values, m[None, :, None], DEGREE)
             left = tl.reshape(left, (INPUTS * SLOTS, ROWS))
         else:
-            left = base_value(x, BASE, NU) * r
+            left = base_value(x, BASE, NU) * r * one
         g_there = row_there[:, None] & (o < O)[None, :]
         g = tl.load(grad_output_ptr + b0 * O + b[:, None] * O + o[None, :], mask=g_there, other=0.0)
         total = tl.dot(left.to(OPERAND), g.to(OPERAND), total, input_precision=PRECISION, out_dtype=WIDE)

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 import triton
 import triton.language as tl
-from fastkan.kernels import scaled, tiles, unfused
+from fastkan.kernels import placed, scaled, tiles, unfused
 from fastkan.kernels.forward import forward_kernel
 from fastkan.kernels.grad_input import grad_input_kernel
 from fastkan.kernels.grad_weight import grad_weight_kernel, sum_kernel
@@ -25,7 +25,8 @@ from fastkan.reference import EMPTY_RESULT
 
 TRITON_DTYPE = {torch.float64: tl.float64, torch.float32: tl.float32, torch.bfloat16: tl.bfloat16, torch.float16: tl.float16}
 SUM_BLOCK = 1024
-GRAM_SLOTS, GRAM_ROWS = 16, 64
+GRAM_SLOTS = 16
+WIDEST = 2**24  # inputs or outputs: row offsets within a tile of 128 rows are 32-bit
 
 
 def _wide(x: Tensor) -> torch.dtype:
@@ -56,6 +57,15 @@ def _options(tile: tiles.Tile) -> dict[str, Any]:
     return {"num_warps": tile.warps, "num_stages": tile.stages, "enable_fp_fusion": True}  # Triton 3.10 no longer fuses unasked
 
 
+def _check_widths(I: int, O: int) -> None:
+    if max(I, O) > WIDEST:
+        raise RuntimeError(f"backend 'triton' serves up to {WIDEST} inputs and outputs, received {I} and {O}")
+
+
+def _gram_rows(x: Tensor) -> int:
+    return 32 if x.dtype == torch.float64 else 64
+
+
 def _dense(*tensors: Tensor | None) -> list[Any]:
     return [None if t is None else t.contiguous() for t in tensors]
 
@@ -83,6 +93,7 @@ def _bytes(product: dict[str, Any]) -> int:
 def forward(x: Tensor, weight: Tensor, row_weight: Tensor | None, knots: Tensor, degree: int, base: str, nu: int) -> Tensor:
     y = EMPTY_RESULT["forward"](x, weight, row_weight, knots, degree)
     (B, I), (_, M, O) = x.shape, weight.shape
+    _check_widths(I, O)
     if not y.numel():
         return y
     slots_fit = _slots_fit(weight, row_weight, nu)
@@ -91,6 +102,8 @@ def forward(x: Tensor, weight: Tensor, row_weight: Tensor | None, knots: Tensor,
     x, weight, row_weight, knots = _dense(x, weight, row_weight, knots)
     if tiles.unfused(x.device, O) and slots_fit:
         return unfused.forward(y, x, weight, row_weight, knots, degree, base, nu)
+    if not uniform and slots_fit and placed.serves(tiles.architecture(x.device), weight.dtype, degree, nu, M, B, I, O):
+        return placed.forward(y, x, weight, row_weight, knots, degree, base, nu)
     scales = []
     if uniform and nu == 0 and row_weight is None and scaled.wanted(weight):
         weight, *scales = scaled.halved(weight)
@@ -117,6 +130,7 @@ def forward(x: Tensor, weight: Tensor, row_weight: Tensor | None, knots: Tensor,
 def grad_input(x: Tensor, weight: Tensor, grad_output: Tensor, knots: Tensor, degree: int, base: str, nu: int) -> Tensor:
     grad = EMPTY_RESULT["grad_input"](x, weight, grad_output, knots, degree)
     (B, I), (_, M, O) = x.shape, weight.shape
+    _check_widths(I, O)
     if not grad.numel():
         return grad
     product = _product(weight)
@@ -168,6 +182,7 @@ def grad_weight(
 ) -> Tensor:
     grad = EMPTY_RESULT["grad_weight"](x, grad_output, row_weight, knots, degree)
     (B, I), (_, M, O) = x.shape, grad.shape
+    _check_widths(I, O)
     if not grad.numel():
         return grad
     slots_fit = _slots_fit(grad, row_weight, nu)
@@ -189,21 +204,23 @@ def grad_weight(
     spline_tiles = triton.cdiv(I, tile.inputs) * triton.cdiv(M - 1, tile.slots) * column_tiles
     base_tiles = triton.cdiv(I, tile.inputs * tile.slots) * column_tiles
     common |= {"COLUMNS": tile.columns, **_options(tile)}
+    # One stage for the base slots: with two, one group of warps refills what the other still reads (found in the machine code).
+    base_options = {} if uniform else {"num_stages": 1}
 
     def part(partial: Tensor, splits: int, rows_per_split: int) -> None:
         for programs, shape in (
             (spline_tiles, {"SPLINES": True, "INPUTS": tile.inputs, "SLOTS": tile.slots}),
-            (base_tiles, {"SPLINES": False, "INPUTS": tile.inputs * tile.slots, "SLOTS": 1}),
+            (base_tiles, {"SPLINES": False, "INPUTS": tile.inputs * tile.slots, "SLOTS": 1, **base_options}),
         ):
             if uniform:
                 uniform_grad_weight_kernel[(programs, splits)](
                     x, grad_output, row_weight, uniform.grid, uniform.offset, partial, B, I, O, M - 1, rows_per_split,
-                    STEPS=tile.depth // STEP.value, **shape, **common,
+                    STEPS=tile.depth // STEP.value, **(common | shape),
                 )  # fmt: skip
             else:
                 grad_weight_kernel[(programs, splits)](
                     x, grad_output, row_weight, knots, partial, B, I, O, knots.shape[1], rows_per_split,
-                    DEGREE=degree, WIDE=TRITON_DTYPE[_wide(x)], ROWS=tile.depth, **shape, **common,
+                    DEGREE=degree, WIDE=TRITON_DTYPE[_wide(x)], ROWS=tile.depth, **(common | shape),
                 )  # fmt: skip
 
     return scaled.restored(_over_splits(grad, _wide(x), spline_tiles, B, tile.depth, part), *scales)
@@ -247,16 +264,16 @@ def gram(x: Tensor, row_weight: Tensor | None, knots: Tensor, degree: int, base:
     if not total.numel():
         return total
     by_input, weight_by_input, knots = _dense(x.T, None if row_weight is None else row_weight.T, knots)
-    programs = I * triton.cdiv(M, GRAM_SLOTS) ** 2
+    programs, step = I * triton.cdiv(M, GRAM_SLOTS) ** 2, _gram_rows(x)
 
     def part(partial: Tensor, splits: int, rows_per_split: int) -> None:
         gram_kernel[(programs, splits)](
             by_input, weight_by_input, knots, partial, B, I, knots.shape[1], rows_per_split,
             DEGREE=degree, BASE=base, NU=nu, MU=mu, WEIGHTED=row_weight is not None, WIDE=TRITON_DTYPE[_wide(x)],
-            ROWS=GRAM_ROWS, SLOTS=GRAM_SLOTS, enable_fp_fusion=True,
+            ROWS=step, SLOTS=GRAM_SLOTS, enable_fp_fusion=True,
         )  # fmt: skip
 
-    return _over_splits(total, _wide(x), programs, B, GRAM_ROWS, part)
+    return _over_splits(total, _wide(x), programs, B, step, part)
 
 
 def quadratic(x: Tensor, form: Tensor, knots: Tensor, degree: int, base: str, nu: int, mu: int) -> Tensor:
@@ -266,9 +283,10 @@ def quadratic(x: Tensor, form: Tensor, knots: Tensor, degree: int, base: str, nu
         return answer
     by_input, form, knots = _dense(x.T, form, knots)
     answer_by_input = torch.empty_like(by_input)
-    quadratic_kernel[(I * triton.cdiv(B, GRAM_ROWS),)](
+    step = _gram_rows(x)
+    quadratic_kernel[(I * triton.cdiv(B, step),)](
         by_input, form, knots, answer_by_input, B, I, knots.shape[1],
         DEGREE=degree, BASE=base, NU=nu, MU=mu, WIDE=TRITON_DTYPE[_wide(x)],
-        ROWS=GRAM_ROWS, SLOTS=GRAM_SLOTS, enable_fp_fusion=True,
+        ROWS=step, SLOTS=GRAM_SLOTS, enable_fp_fusion=True,
     )  # fmt: skip
     return answer.copy_(answer_by_input.T)

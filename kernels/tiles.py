@@ -29,21 +29,25 @@ class Tile:
 class Card:
     """What the choice of a tile needs to know about a GPU."""
 
-    architecture: int  # compute capability times 10, 0 where it is not NVIDIA's
+    architecture: int  # as `architecture` has it
     processors: int
 
 
 @functools.cache
 def card(device: torch.device) -> Card:
     if device.type != "cuda":
-        return Card(0, 1)  # the interpreter: one program after the other
+        return Card(INTERPRETER, 1)  # one program after the other
     properties = torch.cuda.get_device_properties(device)
     return Card(architecture(device), properties.multi_processor_count)
 
 
+AMD, INTERPRETER = -1, 0
+
+
 def architecture(device: torch.device) -> int:
+    """Compute capability times 10, AMD or INTERPRETER."""
     if device.type != "cuda" or torch.version.hip:
-        return 0
+        return AMD if device.type == "cuda" else INTERPRETER
     major, minor = torch.cuda.get_device_capability(device)
     return 10 * major + minor
 
@@ -59,23 +63,29 @@ def large(on_tensor_cores: bool, degree: int, rows: int, columns: int) -> bool:
 
 
 def small(B: int, I: int, O: int) -> bool:
-    """Layers of pykan's sizes: their gradients share a launch, and tiles of 16 rows spread them over more processors."""
+    """Layers of pykan's sizes: their gradients share a launch, and short tiles spread them over more processors."""
     return B <= 8192 and I <= 64 and O <= 64
 
 
 def gradients(dtype: torch.dtype) -> Tile:
     if dtype == torch.float64:
         return Tile(rows=16, columns=32, inputs=4, slots=4, depth=16)
-    return Tile(rows=16, columns=64, inputs=4, slots=8, depth=32)
+    return Tile(rows=32, columns=64, inputs=4, slots=8, depth=32)
 
 
 def forward(dtype: torch.dtype, large: bool, small: bool) -> Tile:
     if dtype == torch.float64:
         return Tile(rows=16 if small else 32, columns=32, inputs=2, slots=8)
     if small:
-        return Tile(rows=16, columns=64, inputs=4, slots=8)
+        return (
+            Tile(rows=16, columns=64, inputs=2, slots=8)
+            if dtype == torch.float32
+            else Tile(rows=16, columns=64, inputs=4, slots=4)
+        )
     if large:
         return Tile(rows=128, columns=128, inputs=2, slots=8, warps=8)
+    if dtype == torch.float32:
+        return Tile(rows=128, columns=64, inputs=2, slots=8, warps=8)
     return Tile(rows=64, columns=64, inputs=2, slots=8)
 
 
@@ -87,7 +97,7 @@ def grad_input(dtype: torch.dtype, large: bool) -> Tile:
 
 def grad_weight(dtype: torch.dtype, large: bool) -> Tile:
     if dtype == torch.float64:
-        return Tile(columns=32, inputs=8, slots=8, depth=16)
+        return Tile(columns=32, inputs=4, slots=8, depth=16)
     if large:
         return Tile(columns=128, inputs=16, slots=8, depth=16, warps=8)
     return Tile(columns=64, inputs=8, slots=8, depth=32)
@@ -97,18 +107,23 @@ def grad_weight(dtype: torch.dtype, large: bool) -> Tile:
 
 
 def uniform_serves(arch: int, B: int, I: int, O: int) -> bool:
-    """Layers too small for its tiles stay with the general kernels, and so do GPUs on which it was not found to compile.
+    """Small layers would fill few of its tiles; odd sizes load a value at a time and spill; AMD's compiler spills as well.
 
     sm_100 keeps register operands in tensor memory, and eight of them do not fit (1040 columns of 512): Triton 3.6 and 3.7 emit
     an empty kernel.
     """
-    return B >= 64 and I >= 16 and O > 32 and arch // 10 != 10
+    fills = B >= 64 and I >= 16 and O > 32 and not small(B, I, O)
+    return fills and I % 4 == 0 and O % 8 == 0 and arch != AMD and arch // 10 != 10
 
 
 def uniform_forward(arch: int, width: int, O: int) -> Tile:
-    """Hopper's own instruction reads 256 columns at once; 4-byte operands fill shared memory twice as fast."""
+    """Hopper's own instruction reads 256 columns at once; 4-byte operands fill shared memory twice as fast.
+
+    Three stages where shared memory has room: with two, Triton waits for a step's copies right after it has asked for them.
+    """
     widest = 256 if arch == 90 and width == 2 else 128 if width == 2 or arch == 90 else 64
-    return Tile(rows=128, columns=min(widest, triton.next_power_of_2(O)), warps=8)
+    stages = 3 if arch in (80, 90) and width == 2 else 2
+    return Tile(rows=128, columns=min(widest, triton.next_power_of_2(O)), warps=8, stages=stages)
 
 
 def uniform_grad_input(arch: int, width: int) -> Tile:

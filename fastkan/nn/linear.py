@@ -33,7 +33,7 @@ class KANLinear(nn.Module):
     grid_size: G, intervals of the spline grid; degree: p of the splines; grid_range: where the grid lies, in units of x. Splines
         fade to 0 within `degree` cells outside of it, where only the base activation speaks.
     base: silu, gelu, tanh, relu, identity or zero
-    backend: cuda, cpu, reference, or None for the best at hand
+    backend: cpu, triton, cuda, reference, or None for the best at hand
     weight [I, M, O] with M = G + p + 1 (the splines, then the base), bias [O], buffer knots [I, G + 2p + 1] (float32 at least)
     raises: TypeError, ValueError naming the argument
     """

@@ -10,7 +10,7 @@ from cases import ARGUMENTS, Case, exact, make_inputs, root_mean_square
 from fastkan import ops, precision, reference
 
 pytestmark = pytest.mark.skipif(os.environ.get("TRITON_INTERPRET") != "1", reason="runs the kernels in Triton's interpreter")
-CASE = Case(70, 17, 40, grid_size=6)
+CASE = Case(70, 20, 72, grid_size=6)
 
 
 def as_tf32(values):
