@@ -5,6 +5,7 @@ Device functions only: no launch, no tile size. `values` is a tuple of degree + 
 
 import triton
 import triton.language as tl
+
 from fastkan.kernels.elementary import erfc, exp, tanh
 
 FAR = tl.constexpr(1000.0)  # past it every product with a vanishing factor is 0, and inf never meets 0

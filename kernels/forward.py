@@ -2,6 +2,7 @@
 
 import triton
 import triton.language as tl
+
 from fastkan.kernels.basis import alive, base_value, expanded, first_alive, scaled, spline
 
 

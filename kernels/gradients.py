@@ -2,6 +2,7 @@
 
 import triton
 import triton.language as tl
+
 from fastkan.kernels.grad_input import grad_input_tile
 from fastkan.kernels.grad_weight import grad_weight_tile
 

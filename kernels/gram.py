@@ -5,6 +5,7 @@ x and r come transposed, [I, B]: the rows of one input lie side by side.
 
 import triton
 import triton.language as tl
+
 from fastkan.kernels.basis import alive, base_value, expanded, first_alive, scaled, slot
 
 

@@ -6,6 +6,8 @@ from typing import Any
 import torch
 import triton
 import triton.language as tl
+from torch import Tensor
+
 from fastkan.kernels import placed, scaled, tiles, unfused
 from fastkan.kernels.forward import forward_kernel
 from fastkan.kernels.grad_input import grad_input_kernel
@@ -19,8 +21,6 @@ from fastkan.kernels.uniform import (
     uniform_grad_input_kernel,
     uniform_grad_weight_kernel,
 )
-from torch import Tensor
-
 from fastkan.reference import EMPTY_RESULT
 
 TRITON_DTYPE = {torch.float64: tl.float64, torch.float32: tl.float32, torch.bfloat16: tl.bfloat16, torch.float16: tl.float16}
@@ -46,11 +46,8 @@ def _product(values: Tensor, slots_fit: bool = True) -> dict[str, Any]:
     """
     if not slots_fit:
         return {"OPERAND": tl.float32, "PRECISION": "tf32"}
-    return {"OPERAND": TRITON_DTYPE[values.dtype], "PRECISION": "tf32" if _tf32() else "ieee"}
-
-
-def _tf32() -> bool:
-    return torch.backends.cuda.matmul.fp32_precision == "tf32"
+    tf32 = values.dtype == torch.float32 and torch.backends.cuda.matmul.fp32_precision == "tf32"
+    return {"OPERAND": TRITON_DTYPE[values.dtype], "PRECISION": "tf32" if tf32 else "ieee"}
 
 
 def _options(tile: tiles.Tile) -> dict[str, Any]:
@@ -98,7 +95,7 @@ def forward(x: Tensor, weight: Tensor, row_weight: Tensor | None, knots: Tensor,
         return y
     slots_fit = _slots_fit(weight, row_weight, nu)
     product = _product(weight, slots_fit)
-    uniform = _uniform(x, knots, O, degree, nu, product)
+    uniform = _uniform(x, knots, O, degree, nu, product) if slots_fit else None
     x, weight, row_weight, knots = _dense(x, weight, row_weight, knots)
     if tiles.unfused(x.device, O) and slots_fit:
         return unfused.forward(y, x, weight, row_weight, knots, degree, base, nu)
@@ -110,14 +107,16 @@ def forward(x: Tensor, weight: Tensor, row_weight: Tensor | None, knots: Tensor,
         product = _product(weight)
     common = {"BASE": base, "NU": nu, "WEIGHTED": row_weight is not None, **product}
     if uniform:
-        tile = tiles.uniform_forward(tiles.architecture(x.device), _bytes(product), O)
+        rule = tiles.uniform_forward(tiles.architecture(x.device), _bytes(product), O)
+        tile = tiles.chosen("uniform_forward", x.device, weight.dtype, (B, I, O), rule)
         grid = (triton.cdiv(B, tile.rows) * triton.cdiv(O, tile.columns),)
         uniform_forward_kernel[grid](
             x, weight, row_weight, uniform.grid, uniform.offset, y, B, I, O, M - 1,
             **common, ROWS=tile.rows, COLUMNS=tile.columns, **_options(tile),
         )  # fmt: skip
     else:
-        tile = tiles.forward(weight.dtype, tiles.large(_on_tensor_cores(product), degree, B, O), tiles.small(B, I, O))
+        rule = tiles.forward(weight.dtype, tiles.large(_on_tensor_cores(product), degree, B, O), tiles.small(B, I, O))
+        tile = tiles.chosen("forward", x.device, weight.dtype, (B, I, O), rule)
         grid = (triton.cdiv(B, tile.rows) * triton.cdiv(O, tile.columns),)
         forward_kernel[grid](
             x, weight, row_weight, knots, y, B, I, O, knots.shape[1],
@@ -144,14 +143,16 @@ def grad_input(x: Tensor, weight: Tensor, grad_output: Tensor, knots: Tensor, de
         scales += more
         product = _product(weight)
     if uniform:
-        tile = tiles.uniform_grad_input(tiles.architecture(x.device), _bytes(product))
+        rule = tiles.uniform_grad_input(tiles.architecture(x.device), _bytes(product))
+        tile = tiles.chosen("uniform_grad_input", x.device, weight.dtype, (B, I, O), rule)
         grid = (triton.cdiv(B, tile.rows) * triton.cdiv(I, tile.inputs),)
         uniform_grad_input_kernel[grid](
             x, weight, grad_output, uniform.grid, uniform.offset, grad, B, I, O, M - 1,
             BASE=base, NU=nu, **product, ROWS=tile.rows, OUTPUTS=tile.depth, INPUTS=tile.inputs, **_options(tile),
         )  # fmt: skip
     else:
-        tile = tiles.grad_input(weight.dtype, tiles.large(_on_tensor_cores(product), degree, B, O))
+        rule = tiles.grad_input(weight.dtype, tiles.large(_on_tensor_cores(product), degree, B, O))
+        tile = tiles.chosen("grad_input", x.device, weight.dtype, (B, I, O), rule)
         grid = (triton.cdiv(B, tile.rows) * triton.cdiv(I, tile.inputs),)
         grad_input_kernel[grid](
             x, weight, grad_output, knots, grad, B, I, O, knots.shape[1],
@@ -187,7 +188,7 @@ def grad_weight(
         return grad
     slots_fit = _slots_fit(grad, row_weight, nu)
     product = _product(grad_output, slots_fit)
-    uniform = _uniform(x, knots, O, degree, nu, product)
+    uniform = _uniform(x, knots, O, degree, nu, product) if slots_fit else None
     x, grad_output, row_weight, knots = _dense(x, grad_output, row_weight, knots)
     if tiles.unfused(x.device, O) and slots_fit:
         return unfused.grad_weight(grad, x, grad_output, row_weight, knots, degree, base, nu)
@@ -197,9 +198,11 @@ def grad_weight(
         product = _product(grad_output)
     common = {"BASE": base, "NU": nu, "WEIGHTED": row_weight is not None, **product}
     if uniform:
-        tile = tiles.uniform_grad_weight(tiles.architecture(x.device), _bytes(product), O)
+        rule = tiles.uniform_grad_weight(tiles.architecture(x.device), _bytes(product), O)
+        tile = tiles.chosen("uniform_grad_weight", x.device, grad_output.dtype, (B, I, O), rule)
     else:
-        tile = tiles.grad_weight(grad.dtype, tiles.large(_on_tensor_cores(product), degree, B, O))
+        rule = tiles.grad_weight(grad.dtype, tiles.large(_on_tensor_cores(product), degree, B, O))
+        tile = tiles.chosen("grad_weight", x.device, grad_output.dtype, (B, I, O), rule)
     column_tiles = triton.cdiv(O, tile.columns)
     spline_tiles = triton.cdiv(I, tile.inputs) * triton.cdiv(M - 1, tile.slots) * column_tiles
     base_tiles = triton.cdiv(I, tile.inputs * tile.slots) * column_tiles
@@ -231,15 +234,14 @@ def gradients(
 ) -> tuple[Tensor, Tensor]:
     """(grad_input of order nu + 1, grad_weight of order nu), of small layers in one launch."""
     (B, I), (_, M, O) = x.shape, weight.shape
-    product = _product(grad_output, _slots_fit(grad_output, row_weight, nu))
-    if not (x.numel() and weight.numel() and tiles.small(B, I, O)) or _uniform(x, knots, O, degree, nu, product):
+    if not (x.numel() and weight.numel() and tiles.small(B, I, O)):
         return (
             grad_input(x, weight, grad_output, knots, degree, base, nu + 1),
             grad_weight(x, grad_output, row_weight, knots, degree, base, nu),
         )
     x, weight, grad_output, row_weight, knots = _dense(x, weight, grad_output, row_weight, knots)
-    pulled = _product(weight)
-    tile = tiles.gradients(weight.dtype)
+    pulled, product = _product(weight), _product(grad_output, _slots_fit(grad_output, row_weight, nu))
+    tile = tiles.chosen("gradients", x.device, weight.dtype, (B, I, O), tiles.gradients(weight.dtype))
     grad = torch.empty_like(x)
     column_tiles = triton.cdiv(O, tile.columns)
     input_programs = triton.cdiv(B, tile.rows) * triton.cdiv(I, tile.inputs)

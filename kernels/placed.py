@@ -14,12 +14,13 @@ and a register operand spans one step of 16.
 import torch
 import triton
 import triton.language as tl
+from torch import Tensor
+
 from fastkan.kernels import tiles
 from fastkan.kernels.basis import alive, base_value, first_alive
 from fastkan.kernels.elementary import INTERPRETED
 from fastkan.kernels.tiles import Tile
 from fastkan.kernels.uniform import GROUP, STEP
-from torch import Tensor
 
 PLANE_BYTES = 64 << 20  # of planes at a time: half of it would be less than one wave of programs on a large GPU
 LARGEST_SLOT = {torch.bfloat16: 2**8, torch.float16: 2**11}  # up to which the dtype has every integer

@@ -44,12 +44,36 @@ def card(device: torch.device) -> Card:
 AMD, INTERPRETER = -1, 0
 
 
+@functools.cache
 def architecture(device: torch.device) -> int:
     """Compute capability times 10, AMD or INTERPRETER."""
     if device.type != "cuda" or torch.version.hip:
         return AMD if device.type == "cuda" else INTERPRETER
     major, minor = torch.cuda.get_device_capability(device)
     return 10 * major + minor
+
+
+# ---- what was measured, before any rule
+
+# GPU name -> (kernel, dtype of the product, buckets of B, I, O) -> tile; benchmarks/tune.py prints the entries. Empty: nothing
+# is measured yet.
+MEASURED: dict[str, dict[tuple[str, str, tuple[int, ...]], Tile]] = {}
+
+
+@functools.cache
+def name(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+
+
+def key(kernel: str, dtype: torch.dtype, sizes: tuple[int, ...]) -> tuple[str, str, tuple[int, ...]]:
+    """Sizes within a factor of four share a bucket."""
+    return kernel, str(dtype).removeprefix("torch."), tuple((size.bit_length() + 1) // 2 for size in sizes)
+
+
+def chosen(kernel: str, device: torch.device, dtype: torch.dtype, sizes: tuple[int, ...], rule: Tile) -> Tile:
+    """The measured tile for B, I, O, else the rule's."""
+    measured = MEASURED.get(name(device))
+    return measured.get(key(kernel, dtype, sizes), rule) if measured else rule
 
 
 # ---- any degree, grid and dtype (forward.py, grad_input.py, grad_weight.py)
@@ -139,11 +163,6 @@ def uniform_grad_weight(arch: int, width: int, O: int) -> Tile:
 
 # GPU name -> outputs from which on `unfused` was measured to be faster than the fused kernels. Empty: nothing is measured yet.
 UNFUSED_FROM_OUTPUTS: dict[str, int] = {}
-
-
-@functools.cache
-def name(device: torch.device) -> str:
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
 
 
 def unfused(device: torch.device, O: int) -> bool:

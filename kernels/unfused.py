@@ -9,8 +9,9 @@ from collections.abc import Iterator
 import torch
 import triton
 import triton.language as tl
-from fastkan.kernels.basis import alive, base_value, expanded, first_alive, slot
 from torch import Tensor
+
+from fastkan.kernels.basis import alive, base_value, expanded, first_alive, slot
 
 CHUNK_BYTES = 32 << 20
 ROWS, INPUTS = 16, 4

@@ -11,6 +11,7 @@ slots padded to whole chunks (kernels/grids.py makes both). row_weight_ptr is No
 
 import triton
 import triton.language as tl
+
 from fastkan.kernels.basis import base_value
 from fastkan.kernels.grad_input import pull_back
 

@@ -25,7 +25,7 @@ def test_proof_keeps_what_became_of_every_part(tmp_path):
         ("a::left", "skipped", "no memory"),
     ]
     slow = proof.Running(proof.Part("slow", [sys.executable, "-c", code, "60", "0"])).finish(time.monotonic() + 0.5)
-    assert slow.status == "not finished in its time" and slow.seconds < 15
+    assert slow.status == "not finished in its time" and slow.seconds < 50
     assert (
         proof.Running(proof.Part("quick", [sys.executable, "-c", code, "0", "0"])).finish(time.monotonic() + 30).status
         == "passed"

@@ -28,9 +28,9 @@ def compile_one(task: tuple[Any, str]) -> Table:
     import resources
     import torch
     import workloads
-    from fastkan.kernels import tiles
 
     from fastkan import kernels
+    from fastkan.kernels import tiles
 
     number = int(architecture.removeprefix("sm_")) if architecture.startswith("sm_") else tiles.AMD
     card = tiles.Card(number, workloads.PROCESSORS[architecture])

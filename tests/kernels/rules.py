@@ -3,9 +3,10 @@
 import math
 from typing import Any
 
-from fastkan.kernels import tiles
 from resources import SHARED_LIMIT, TENSOR_MEMORY_LIMIT
 from workloads import ISSUE_CEILING, LARGE, Workload
+
+from fastkan.kernels import tiles
 
 PRODUCTS = ("forward", "grad_input", "grad_weight")  # operations that are one large matrix product
 MATRIX = {"sm_90": "HGMMA", "sm_100": "UTCHMMA", "gfx942": "MFMA"}  # HMMA elsewhere

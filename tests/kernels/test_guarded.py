@@ -16,9 +16,9 @@ INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 pytestmark = pytest.mark.skipif(not INTERPRETED, reason="for the run in Triton's interpreter")
 if INTERPRETED:
     import guards
-    from fastkan.kernels import launch, tiles
 
     from fastkan import kernels
+    from fastkan.kernels import launch, tiles
 
 HERE = Path(__file__).resolve().parent
 CASES = (

@@ -5,6 +5,7 @@ import os
 import pytest
 import torch
 from cases import Case, assert_accurate, make_inputs
+
 from fastkan.kernels import placed, tiles
 
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"

@@ -72,6 +72,7 @@ WORKLOADS = (
         for dtype, nu in (("float16", 0), ("float16", 2), ("bfloat16", 1))
         for uniform in (True, False)
     ]
+    + [Workload(name, "float16", *LARGE, nu=2, architectures=HOPPER) for name in ("forward", "grad_weight")]
     + [Workload(name, "float64", *SMALL, nu=1, architectures=HOPPER) for name in OPERATIONS]
     + [Workload(name, "bfloat16", *SMALL, nu=1, x="float32", architectures=HOPPER) for name in OPERATIONS[:3]]
     + [Workload(name, "bfloat16", *LARGE, nu=nu, weighted=True, architectures=HOPPER) for name in WEIGHTED for nu in (0, 2)]
