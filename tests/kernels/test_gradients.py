@@ -43,3 +43,16 @@ def test_backward_takes_them_together_and_a_graph_of_it_does_not(monkeypatch):
     torch.autograd.grad(layer(x).sum(), [x, layer.weight], create_graph=True)
     assert calls.pop() is None
     slope.sum().backward()
+
+
+def test_expanded_and_strided_cotangents():
+    x = torch.randn(50, 5, dtype=torch.float64)
+    layer = fastkan.KANLinear(5, 7, backend="triton").double()
+    for g in (torch.ones(1, 1).double().expand(50, 7), torch.randn(7, 50).double().T, torch.randn(50, 14).double()[:, ::2]):
+        answers = []
+        for backend in ("triton", "reference"):
+            layer.backend = backend
+            leaf = x.clone().requires_grad_()
+            answers.append(torch.autograd.grad(layer(leaf), [leaf, layer.weight], g))
+        for answer, expected in zip(*answers, strict=True):
+            torch.testing.assert_close(answer, expected, rtol=1e-12, atol=1e-12)
