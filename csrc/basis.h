@@ -1,9 +1,7 @@
-// The formulas, once, for the CPU core and for CUDA: the interval of x, the B-splines alive there, the base
-// activation.
+// The B-splines, once, for the CPU core and for CUDA: the interval of x and the splines alive there.
 #pragma once
 
-#include <cmath>
-
+#include "activations.h"
 #include "problem.h"
 
 namespace fastkan {
@@ -33,11 +31,24 @@ FASTKAN_HD int64_t find_interval(const T* knots, int64_t count, T x) {
   return low;
 }
 
+// One step of Cox-de Boor, in interval j: values[0..k-1], the splines of degree k - 1, become values[0..k] of
+// degree k, or their derivatives (de Boor, A Practical Guide to Splines, ch. X). knot[q] = t_{j+q} for q = 1
+// - k .. k, and inverse[r] = 1 / (knot[r+1] - knot[r+1-k]): each of these widths spans interval j, hence is
+// positive, and 0/0 := 0 needs no test. V is a value or a vector of values in the same interval.
+template <class V, class T>
+FASTKAN_HD void raise_degree(int k, bool differentiate, const T* knot, const T* inverse, V x, V* values) {
+  V carry = V{};
+  for (int r = 0; r < k; ++r) {
+    const V share = values[r] * inverse[r];
+    values[r] = carry + (differentiate ? share * Scalar<V>(-k) : (knot[r + 1] - x) * share);
+    carry = differentiate ? share * Scalar<V>(k) : (x - knot[r + 1 - k]) * share;
+  }
+  values[k] = carry;
+}
+
 // values[r] = nu-th derivative at x of the spline j - degree + r, r = 0..degree, for x in interval j and nu
-// <= degree. Cox-de Boor raises the degree to degree - nu, then each lift differentiates once (de Boor, A
-// Practical Guide to Splines, ch. X). Knot indices are clamped at both ends: splines that would need a knot
-// from beyond come out meaningless and are dropped by the caller, the others never see one. Every denominator
-// spans interval j, hence is positive: 0/0 := 0 needs no test.
+// <= degree. Knot indices are clamped at both ends: splines that would need a knot from beyond come out
+// meaningless and are dropped by the caller, the others never see one.
 template <class T>
 FASTKAN_HD void local_splines(const T* knots, int64_t count, int degree, int nu, int64_t j, T x, T* values) {
   T window[2 * kMaxDegree];
@@ -46,120 +57,12 @@ FASTKAN_HD void local_splines(const T* knots, int64_t count, int degree, int nu,
     const int64_t index = j + q;
     knot[q] = knots[index < 0 ? 0 : index < count ? index : count - 1];
   }
-
   values[0] = 1;
-  for (int k = 1; k <= degree; ++k) {  // values[0..k-1] of degree k - 1 become values[0..k] of degree k
-    const bool differentiate = k > degree - nu;
-    T carry = 0;
-    for (int r = 0; r < k; ++r) {
-      const T left = knot[r + 1 - k], right = knot[r + 1];  // the support of values[r]
-      const T share = values[r] / (right - left);
-      values[r] = carry + (differentiate ? -k * share : (right - x) * share);
-      carry = differentiate ? k * share : (x - left) * share;
-    }
-    values[k] = carry;
+  for (int k = 1; k <= degree; ++k) {
+    T inverse[kMaxDegree];
+    for (int r = 0; r < k; ++r) inverse[r] = 1 / (knot[r + 1] - knot[r + 1 - k]);
+    raise_degree(k, k > degree - nu, knot, inverse, x, values);
   }
-}
-
-template <class T>
-FASTKAN_HD T sigmoid(T x) {
-  return 1 / (1 + std::exp(-x));
-}
-
-// Past +-1000 every product with a vanishing factor is 0 in both dtypes; clamping there keeps inf * 0 from
-// becoming NaN.
-template <class T>
-FASTKAN_HD T clamp_below(T x) {
-  return x < T(-1000) ? T(-1000) : x;
-}
-
-template <class T>
-FASTKAN_HD T clamp_both(T x) {
-  return x > T(1000) ? T(1000) : clamp_below(x);
-}
-
-// Closed forms in s(x) s(-x) and tanh, which do not cancel in the tails as 1 - s(x) would.
-template <class T>
-FASTKAN_HD T sigmoid_derivative(int64_t order, T x) {
-  if (order == 0) return sigmoid(x);
-  const T d = sigmoid(x) * sigmoid(-x), q = std::tanh(-x / 2);
-  switch (order) {
-    case 1:
-      return d;
-    case 2:
-      return d * q;
-    case 3:
-      return d * (1 - 6 * d);
-    default:
-      return d * q * (1 - 12 * d);
-  }
-}
-
-template <class T>
-FASTKAN_HD T silu_derivative(int64_t order, T x) {
-  if (order == 0) return clamp_below(x) * sigmoid(x);
-  return clamp_both(x) * sigmoid_derivative(order, x) + T(order) * sigmoid_derivative(order - 1, x);
-}
-
-// Exact GELU, x Phi(x). From the second derivative on: (-1)^n phi(x) (n He_{n-2}(x) - x He_{n-1}(x)),
-// probabilists' Hermite.
-template <class T>
-FASTKAN_HD T gelu_derivative(int64_t order, T x) {
-  const T cumulative = std::erfc(-x * T(0.70710678118654752440)) / 2;
-  if (order == 0) return clamp_below(x) * cumulative;
-  x = clamp_both(x);
-  const T density = std::exp(-x * x / 2) * T(0.39894228040143267794);
-  if (order == 1) return cumulative + x * density;
-  T older = 1, newer = x;  // He_{n-2}, He_{n-1}, starting from n = 2
-  for (int64_t n = 2; n < order; ++n) {
-    const T next = x * newer - T(n - 1) * older;
-    older = newer;
-    newer = next;
-  }
-  const T value = density * (T(order) * older - x * newer);
-  return order % 2 == 0 ? value : -value;
-}
-
-template <class T>
-FASTKAN_HD T tanh_derivative(int64_t order, T x) {
-  const T t = std::tanh(x);
-  if (order == 0) return t;
-  const T u = 4 * sigmoid(2 * x) * sigmoid(-2 * x);  // 1 - t^2 without the cancellation
-  switch (order) {
-    case 1:
-      return u;
-    case 2:
-      return -2 * t * u;
-    case 3:
-      return u * (6 * t * t - 2);
-    default:
-      return t * u * (16 - 24 * t * t);
-  }
-}
-
-// nu-th derivative of the base activation; x is not NaN, and the order was checked with max_base_order.
-template <class T>
-FASTKAN_HD T base_value(Base base, int64_t nu, T x) {
-  switch (base) {
-    case Base::silu:
-      return silu_derivative(nu, x);
-    case Base::gelu:
-      return gelu_derivative(nu, x);
-    case Base::tanh:
-      return tanh_derivative(nu, x);
-    case Base::identity:
-      return nu == 0 ? x : T(nu == 1);
-    case Base::relu:
-      return x > 0 && nu <= 1 ? (nu == 0 ? x : T(1)) : T(0);
-    case Base::zero:
-      break;
-  }
-  return T(0);
-}
-
-// The highest derivative order base_value knows; -1 = every order.
-constexpr int64_t max_base_order(Base base) {
-  return base == Base::silu || base == Base::gelu || base == Base::tanh ? 4 : -1;
 }
 
 // The slots that are not zero at one x: `splines` consecutive ones from `first` on, then the base slot.
@@ -169,8 +72,8 @@ struct Active {
   int splines = 0;
   T values[kMaxDegree + 2];  // values[splines] is the base's
 
-  FASTKAN_HD int count() const { return splines + 1; }
-  FASTKAN_HD int64_t slot(int k, const Problem& problem) const {
+  FASTKAN_INLINE int count() const { return splines + 1; }
+  FASTKAN_INLINE int64_t slot(int k, const Problem& problem) const {
     return k < splines ? first + k : problem.splines();
   }
 };

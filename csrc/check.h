@@ -54,12 +54,11 @@ inline Problem checked_problem(int64_t batch, int64_t in_features, int64_t out_f
   return problem;
 }
 
-// The address of a contiguous tensor of that shape as a pointer. 0 is an absent optional tensor, or any empty
-// one.
-template <class T>
-T* checked_pointer(const char* argument, std::uintptr_t address, std::initializer_list<int64_t> shape,
-                   bool optional = false) {
-  int64_t bytes = sizeof(T);
+// Refuses the address of a contiguous tensor of that shape that cannot be one. 0 is an absent optional
+// tensor, or any empty one.
+inline void check_address(const char* argument, std::uintptr_t address, int64_t item_size,
+                          std::initializer_list<int64_t> shape, bool optional = false) {
+  int64_t bytes = item_size;
   for (const int64_t size : shape)
     if (size == 0) bytes = 0;
   for (const int64_t size : shape) {
@@ -69,8 +68,14 @@ T* checked_pointer(const char* argument, std::uintptr_t address, std::initialize
   }
   if (address == 0 && bytes != 0 && !optional)
     refuse(argument, "the address of " + std::to_string(bytes) + " bytes", "0");
-  if (address % sizeof(T) != 0)
-    refuse(argument, "aligned to " + std::to_string(sizeof(T)) + " bytes", std::to_string(address));
+  if (address % std::uintptr_t(item_size) != 0)
+    refuse(argument, "aligned to " + std::to_string(item_size) + " bytes", std::to_string(address));
+}
+
+template <class T>
+T* checked_pointer(const char* argument, std::uintptr_t address, std::initializer_list<int64_t> shape,
+                   bool optional = false) {
+  check_address(argument, address, sizeof(T), shape, optional);
   return reinterpret_cast<T*>(address);
 }
 

@@ -4,10 +4,18 @@
 
 #include <cstdint>
 
+// FASTKAN_HD marks the formulas that CUDA shares, and FASTKAN_INLINE members of shared types. On the host
+// both are local to their object file: csrc/cpu/isa is compiled for several instruction sets, and an inline
+// function that the linker merged across them could run AVX-512 on a machine without it.
 #if defined(__CUDACC__)
-#define FASTKAN_HD __host__ __device__
+#define FASTKAN_INLINE __host__ __device__
+#define FASTKAN_HD FASTKAN_INLINE
+#elif defined(__GNUC__)
+#define FASTKAN_INLINE inline __attribute__((always_inline))
+#define FASTKAN_HD static FASTKAN_INLINE
 #else
-#define FASTKAN_HD
+#define FASTKAN_INLINE __forceinline
+#define FASTKAN_HD static FASTKAN_INLINE
 #endif
 
 namespace fastkan {
@@ -28,8 +36,8 @@ struct Problem {
   int64_t nu = 0;  // derivative order of f_m
   int64_t mu = 0;  // derivative order of f_n, for gram and quadratic only
 
-  FASTKAN_HD int64_t splines() const { return num_knots - degree - 1; }  // S
-  FASTKAN_HD int64_t slots() const { return num_knots - degree; }        // M
+  FASTKAN_INLINE int64_t splines() const { return num_knots - degree - 1; }  // S
+  FASTKAN_INLINE int64_t slots() const { return num_knots - degree; }        // M
 };
 
 }  // namespace fastkan

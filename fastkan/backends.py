@@ -1,4 +1,4 @@
-"""The table of backends in order of preference, and the choice among them; the only importer of the kernels and of _C."""
+"""The table of backends in order of preference, and the choice among them; the only importer of the kernels."""
 
 import functools
 import importlib
@@ -10,13 +10,13 @@ from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass
 from importlib import resources
-from types import ModuleType
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from fastkan import reference
+from fastkan.compiled import cpu_operations, cuda_operations, extension
 
 MAX_DEGREE = 8  # of the compiled core (fixed-size local arrays in csrc/basis.h) and the kernels
 
@@ -41,75 +41,11 @@ class Backend:
     takes_half: bool = False  # float16 and bfloat16 tensors as they are; else it is given float32 copies
 
 
-def compute_dtype(dtype: torch.dtype) -> torch.dtype:
-    """float64 computes in float64, everything else in float32 (design section 4)."""
-    return torch.float64 if dtype == torch.float64 else torch.float32
-
-
-def _load_extension() -> ModuleType | None:
-    """The compiled core, or None where it was not built; one that is there and does not load raises."""
-    try:
-        return importlib.import_module("fastkan._C")
-    except ModuleNotFoundError as error:
-        if error.name != "fastkan._C":
-            raise
-        return None
-
-
-extension = _load_extension()
-
-
 @functools.cache
 def build_record() -> dict[str, Any]:
     """What setup.py decided and why, or an empty record where fastkan runs from a bare checkout."""
     record = resources.files("fastkan").joinpath("_build.json")
     return json.loads(record.read_text()) if record.is_file() else {}
-
-
-# ---- the compiled core: contiguous tensors in, data pointers to C++, a fresh tensor out
-
-
-def _pointer(tensor: Tensor | None) -> int:
-    return 0 if tensor is None else tensor.data_ptr()
-
-
-def _compiled(device: str) -> dict[str, Any]:
-    """The five operations of `_C` for one device; contracts and argument order are those of reference.py."""
-
-    def where(result: Tensor) -> tuple[int, ...]:
-        if device == "cuda":
-            index = result.device.index
-            return index, torch.cuda.current_stream(index).cuda_stream
-        return (torch.get_num_threads(),)
-
-    def call(name: str, tensors: tuple, sizes: tuple[int, ...], settings: tuple) -> Tensor:
-        result = reference.EMPTY_RESULT[name](*tensors, *settings)
-        held = [None if t is None else t.contiguous() for t in tensors]  # alive until the call returns
-        dtype = str(result.dtype).removeprefix("torch.")
-        run = getattr(extension, f"{device}_{name}")
-        run(*map(_pointer, held), _pointer(result), *sizes, *settings, dtype, *where(result))
-        return result
-
-    def forward(x, weight, row_weight, knots, degree, base, nu):
-        tensors, sizes = (x, weight, row_weight, knots), (*x.shape, weight.shape[2], knots.shape[1])
-        return call("forward", tensors, sizes, (degree, base, nu))
-
-    def grad_input(x, weight, grad_output, knots, degree, base, nu):
-        tensors, sizes = (x, weight, grad_output, knots), (*x.shape, weight.shape[2], knots.shape[1])
-        return call("grad_input", tensors, sizes, (degree, base, nu))
-
-    def grad_weight(x, grad_output, row_weight, knots, degree, base, nu):
-        tensors, sizes = (x, grad_output, row_weight, knots), (*x.shape, grad_output.shape[1], knots.shape[1])
-        return call("grad_weight", tensors, sizes, (degree, base, nu))
-
-    def gram(x, row_weight, knots, degree, base, nu, mu):
-        return call("gram", (x, row_weight, knots), (*x.shape, knots.shape[1]), (degree, base, nu, mu))
-
-    def quadratic(x, form, knots, degree, base, nu, mu):
-        return call("quadratic", (x, form, knots), (*x.shape, knots.shape[1]), (degree, base, nu, mu))
-
-    operations = (forward, grad_input, grad_weight, gram, quadratic)
-    return {operation.__name__: operation for operation in operations}
 
 
 def _compiled_declines(device: str, missing: Callable[[], str | None]) -> Callable:
@@ -188,7 +124,11 @@ def _triton_declines(device: torch.device, dtype: torch.dtype, degree: int) -> s
 
 TABLE = (
     Backend(
-        "cpu", "C++, threads, local support (csrc/cpu)", **_compiled("cpu"), declines=_compiled_declines("cpu", _core_missing)
+        "cpu",
+        "C++, threads, local support (csrc/cpu)",
+        **cpu_operations(),
+        declines=_compiled_declines("cpu", _core_missing),
+        takes_half=True,
     ),
     Backend(
         "triton",
@@ -202,7 +142,7 @@ TABLE = (
         gradients=_triton("gradients"),
         takes_half=True,
     ),
-    Backend("cuda", "CUDA C++ (csrc/cuda)", **_compiled("cuda"), declines=_compiled_declines("cuda", _cuda_missing)),
+    Backend("cuda", "CUDA C++ (csrc/cuda)", **cuda_operations(), declines=_compiled_declines("cuda", _cuda_missing)),
     Backend(
         "reference",
         "plain PyTorch (reference.py)",

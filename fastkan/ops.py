@@ -19,6 +19,7 @@ from fastkan import backends, derivatives, reference
 from fastkan.bases import check_base
 from fastkan.compat import dual_active, functorch_active, jvp_depth, queryable, wanted_inputs
 from fastkan.derivatives import FIRST_SETTING, Closure
+from fastkan.precision import compute_dtype
 
 SETTINGS = "Tensor knots, int degree, str base, str backend, int nu"
 SCHEMAS = {
@@ -42,7 +43,7 @@ def _compute(name: str, provider: Any, arguments: Sequence[Any], takes_half: boo
     """Run one operation of a provider (a Backend, or the reference module), in its compute dtype unless it takes float16."""
     first = FIRST_SETTING[name]
     tensors, knots, (degree, base, _, *orders) = arguments[:first], arguments[first], arguments[first + 1 :]
-    compute = backends.compute_dtype(tensors[0].dtype)
+    compute = compute_dtype(tensors[0].dtype)
     operands = tensors if takes_half else [None if t is None else t.to(compute) for t in tensors]
     result_dtype = tensors[1 if name in ("forward", "grad_weight") else 0].dtype
     return getattr(provider, name)(*operands, knots.to(compute), degree, base, *orders).to(result_dtype)
@@ -216,7 +217,7 @@ def _run_gradients(x: Tensor, weight: Tensor, grad_output: Tensor, row_weight: T
     knots, degree, base, backend, nu = settings
     _check_orders(base, (nu, nu + 1))
     run = _provider_of_both(x, degree, backend)
-    return run(x, weight, grad_output, row_weight, knots.to(backends.compute_dtype(x.dtype)), degree, base, nu)
+    return run(x, weight, grad_output, row_weight, knots.to(compute_dtype(x.dtype)), degree, base, nu)
 
 
 library.define(f"gradients(Tensor x, Tensor weight, Tensor grad_output, Tensor? row_weight, {SETTINGS}) -> (Tensor, Tensor)")

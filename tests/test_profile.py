@@ -13,7 +13,7 @@ import torch
 
 from fastkan import KANLinear, __main__, backends, reference
 from fastkan.profile import draw, measure, report, roofline, workload
-from fastkan.profile.workload import OPERATIONS, Workload
+from fastkan.profile.workload import MODES, Workload
 
 SMALL = ["--rows=50", "--in-features=6", "--out-features=9", "--grid-size=4", "--degree=2", "--repeats=7"]
 
@@ -43,9 +43,9 @@ def test_flops_are_those_of_the_slots_that_take_part():
     knots = KANLinear(6, 9, grid_size=4, degree=2).knots.double()
     x = torch.rand(50, 6, dtype=torch.float64) * 2 - 1
     nonzero = int((reference.basis(x, knots, 2) != 0).sum())
-    assert roofline.flops(make(backend="cpu")) == 2 * 9 * (nonzero + x.numel())  # and the base slot of every x
+    assert roofline.flops(make(backend="cpu"), "forward") == 2 * 9 * (nonzero + x.numel())  # and the base slot of every x
     for dense in ("triton", "reference"):
-        assert roofline.flops(make(backend=dense)) == 2 * 50 * 6 * (4 + 2 + 1) * 9
+        assert roofline.flops(make(backend=dense), "forward") == 2 * 50 * 6 * (4 + 2 + 1) * 9
         assert roofline.count_of(make(backend=dense)) == "dense"
     assert roofline.count_of(make(backend="cpu")) == roofline.count_of(make(backend="cuda")) == "local support"
 
@@ -57,9 +57,11 @@ def test_bytes_are_those_of_the_tensors(dtype):
     y = layer(x)
     y.sum().backward()
     read = {"forward": (x, layer.weight), "grad_input": (x, layer.weight, y), "grad_weight": (x, y)}
-    written = {"forward": y, "grad_input": x.grad, "grad_weight": layer.weight.grad}
-    for operation in OPERATIONS["step"]:
-        expected = sum(tensor.nbytes for tensor in (*read[operation], layer.knots, written[operation]))
+    read["gradients"] = read["grad_input"]
+    grads = x.grad, layer.weight.grad
+    written = {"forward": (y,), "grad_input": grads[:1], "grad_weight": grads[1:], "gradients": grads}
+    for operation in read:
+        expected = sum(tensor.nbytes for tensor in (*read[operation], layer.knots, *written[operation]))
         assert roofline.bytes_moved(make(dtype=dtype), operation) == expected
 
 
@@ -136,13 +138,13 @@ def test_kernels_and_host_events_belong_to_operations():
 # ---- the command
 
 
-@pytest.mark.parametrize("mode", OPERATIONS)
+@pytest.mark.parametrize("mode", MODES)
 def test_profile_writes_and_prints_everything(mode, backend, quick, monkeypatch, tmp_path, capsys):
     command(monkeypatch, *SMALL, f"--mode={mode}", f"--backend={backend}", "--device=cpu", f"--out={tmp_path / 'new' / 'out'}")
     out, text = tmp_path / "new" / "out", capsys.readouterr().out
     document = json.loads((out / "profile.json").read_text())
     assert document["workload"] == vars(make(mode=mode, backend=backend))
-    assert tuple(document["operations"]) == OPERATIONS[mode]
+    assert tuple(document["operations"]) == make(mode=mode, backend=backend).operations
     traced = json.loads((out / "trace.json").read_text())["traceEvents"]
     for name, row in document["operations"].items():
         durations = [entry["dur"] for entry in traced if entry.get("name") == f"fastkan::{name}"]
@@ -258,7 +260,7 @@ def test_roofline_shows_every_operation_and_both_roofs(monkeypatch, tmp_path):
     drawn = []
     monkeypatch.setattr(Figure, "savefig", lambda figure, path, **settings: drawn.append(figure))
     peaks = roofline.Peaks(flops=1e11, bandwidth=2e10, how_flops="", how_bandwidth="")
-    rows = {name: roofline.place(make(), name, 1e-4 * (k + 1), peaks) for k, name in enumerate(OPERATIONS["step"])}
+    rows = {name: roofline.place(make(), name, 1e-4 * (k + 1), peaks) for k, name in enumerate(make().operations)}
     document = {"workload": vars(make()), "device": "this CPU", "count": "dense", "peaks": vars(peaks), "operations": rows}
     draw.roofline(document, tmp_path / "roofline.png")
     axes = drawn[0].axes[0]
@@ -276,7 +278,7 @@ def test_roofline_shows_every_operation_and_both_roofs(monkeypatch, tmp_path):
 def test_profile_of_a_gpu(quick, monkeypatch, tmp_path):
     command(monkeypatch, *SMALL, "--device=cuda", f"--out={tmp_path}")
     document = json.loads((tmp_path / "profile.json").read_text())
-    assert {row["operation"] for row in document["kernels"]} >= set(OPERATIONS["step"])
+    assert {row["operation"] for row in document["kernels"]} >= set(document["operations"])
     ours = sum(row["seconds"] for row in document["operations"].values())
     assert 0 < ours <= 1.5 * document["device_seconds_per_run"]
     command(monkeypatch, *SMALL, "--device=cuda", "--plain", "--nvtx")

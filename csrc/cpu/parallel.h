@@ -1,4 +1,4 @@
-// Threads and blocks.
+// Threads, and the memory that each of them works in.
 #pragma once
 
 #include <algorithm>
@@ -11,15 +11,10 @@ namespace fastkan {
 // rethrown here. Serial, without a parallel region, for one thread, without OpenMP, and in a forked child.
 void parallel_for(int64_t count, int threads, const std::function<void(int64_t)>& task);
 
-struct Range {
-  int64_t begin, end;
-  int64_t size() const { return end - begin; }
-};
+// At least that many bytes, on a page of their own; the calling thread's until its next call, kept until it
+// ends.
+char* workspace(size_t bytes);
 
 inline int64_t block_count(int64_t total, int64_t block) { return (total + block - 1) / block; }
-
-inline Range block_at(int64_t index, int64_t total, int64_t block) {
-  return {index * block, std::min(total, (index + 1) * block)};
-}
 
 }  // namespace fastkan

@@ -12,7 +12,7 @@ struct BlockedSum {
   T total = 0, block = 0;
   int filled = 0;
 
-  FASTKAN_HD void add(T term) {
+  FASTKAN_INLINE void add(T term) {
     block += term;
     if (++filled == 64) {
       total += block;
@@ -20,7 +20,7 @@ struct BlockedSum {
       filled = 0;
     }
   }
-  FASTKAN_HD T value() const { return total + block; }
+  FASTKAN_INLINE T value() const { return total + block; }
 };
 
 // y[b,o], index = b O + o
@@ -29,7 +29,7 @@ struct ForwardElement {
   Problem problem;
   const T *x, *weight, *row_weight, *knots;
 
-  FASTKAN_HD T operator()(int64_t index) const {
+  FASTKAN_INLINE T operator()(int64_t index) const {
     const int64_t O = problem.out_features, I = problem.in_features, b = index / O, o = index % O;
     BlockedSum<T> total;
     for (int64_t i = 0; i < I; ++i) {
@@ -49,7 +49,7 @@ struct GradInputElement {
   Problem problem;
   const T *x, *weight, *g, *knots;
 
-  FASTKAN_HD T operator()(int64_t index) const {
+  FASTKAN_INLINE T operator()(int64_t index) const {
     const int64_t O = problem.out_features, I = problem.in_features, b = index / I, i = index % I;
     const Active<T> active = active_slots(problem, knots + i * problem.num_knots, problem.nu, x[index]);
     BlockedSum<T> total;
@@ -69,7 +69,7 @@ struct GradWeightElement {
   Problem problem;
   const T *x, *g, *row_weight, *knots;
 
-  FASTKAN_HD T operator()(int64_t index) const {
+  FASTKAN_INLINE T operator()(int64_t index) const {
     const int64_t O = problem.out_features, I = problem.in_features, M = problem.slots();
     const int64_t o = index % O, m = index / O % M, i = index / O / M;
     BlockedSum<T> total;
@@ -88,7 +88,7 @@ struct GramElement {
   Problem problem;
   const T *x, *row_weight, *knots;
 
-  FASTKAN_HD T operator()(int64_t index) const {
+  FASTKAN_INLINE T operator()(int64_t index) const {
     const int64_t I = problem.in_features, M = problem.slots();
     const int64_t n = index % M, m = index / M % M, i = index / M / M;
     const T* const own_knots = knots + i * problem.num_knots;
@@ -110,7 +110,7 @@ struct QuadraticElement {
   Problem problem;
   const T *x, *form, *knots;
 
-  FASTKAN_HD T operator()(int64_t index) const {
+  FASTKAN_INLINE T operator()(int64_t index) const {
     const int64_t M = problem.slots(), i = index % problem.in_features;
     const Active<T> left = active_slots(problem, knots + i * problem.num_knots, problem.nu, x[index]);
     const Active<T> right = active_slots(problem, knots + i * problem.num_knots, problem.mu, x[index]);

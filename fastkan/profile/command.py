@@ -13,7 +13,7 @@ import torch
 from fastkan import backends, info
 from fastkan.functional import DTYPES
 from fastkan.profile import draw, measure, report, roofline
-from fastkan.profile.workload import OPERATIONS, Workload, command_lines, run_plain
+from fastkan.profile.workload import MODES, Workload, command_lines, run_plain
 
 
 def _whole(text: str) -> int:
@@ -36,7 +36,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dtype", choices=dtypes, default="float32", help="default float32")
     parser.add_argument("--device", choices=info.DEVICES, default=device, help=f"default {device} on this machine")
     parser.add_argument("--backend", choices=backends.NAMES, help="default: the first that serves")
-    parser.add_argument("--mode", choices=OPERATIONS, default="step", help="forward, or step (default): forward and backward")
+    parser.add_argument("--mode", choices=MODES, default="step", help="forward, or step (default): forward and backward")
     parser.add_argument("--repeats", type=_whole, default=20, metavar="N", help="runs that are measured, default 20")
     parser.add_argument("--out", type=Path, default=Path("fastkan-profile"), metavar="FOLDER", help="default fastkan-profile")
     parser.add_argument("--plain", action="store_true", help="run the workload and nothing else, for ncu and nsys")

@@ -6,7 +6,12 @@ from typing import Any
 from fastkan.profile.report import digits, headline, percent
 
 # Okabe and Ito's palette and different marks: told apart by colour-blind readers and in grey
-STYLES = {"forward": ("#0072B2", "o"), "grad_input": ("#D55E00", "s"), "grad_weight": ("#009E73", "^")}
+STYLES = {
+    "forward": ("#0072B2", "o"),
+    "grad_input": ("#D55E00", "s"),
+    "grad_weight": ("#009E73", "^"),
+    "gradients": ("#CC79A7", "D"),
+}
 GIGA = 1e9
 
 

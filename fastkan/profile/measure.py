@@ -11,7 +11,7 @@ from torch.autograd import DeviceType
 from torch.autograd.profiler_util import FunctionEvent
 from torch.profiler import ProfilerActivity, profile, record_function
 
-from fastkan.profile.workload import OPERATIONS, RANGE, Workload
+from fastkan.profile.workload import RANGE, Workload
 
 MICRO = 1e-6  # torch.profiler counts in microseconds
 NAMESPACE = "fastkan::"
@@ -33,7 +33,7 @@ def record(workload: Workload, repeats: int, trace: Path) -> list[FunctionEvent]
 
 def operation_times(workload: Workload, events: Iterable[FunctionEvent]) -> dict[str, list[float]]:
     """Seconds of every call of every operation: on CUDA the time of its kernels, on the CPU its own."""
-    times: dict[str, list[float]] = {NAMESPACE + name: [] for name in OPERATIONS[workload.mode]}
+    times: dict[str, list[float]] = {NAMESPACE + name: [] for name in workload.operations}
     for event in events:
         if event.name in times:
             spent = event.device_time_total if workload.device == "cuda" else event.time_range.elapsed_us()

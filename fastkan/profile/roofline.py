@@ -7,6 +7,7 @@ import torch
 from torch.utils.benchmark import Timer
 
 from fastkan import backends
+from fastkan.precision import compute_dtype
 from fastkan.profile.workload import Workload
 
 # Backends that evaluate and multiply only the degree + 1 splines that are not zero, and the base; the others every slot.
@@ -45,8 +46,11 @@ def _shortest(statement: str, names: dict[str, Any]) -> tuple[float, int]:
 def measure_peaks(workload: Workload) -> Peaks:
     """Peaks of the workload's device, in the dtype its backend multiplies in; TF32 as PyTorch's own settings say."""
     device, dtype = workload.device, workload.torch_dtype
-    if not backends.select(workload.backend, torch.device(device), dtype, workload.degree).takes_half:
-        dtype = backends.compute_dtype(dtype)
+    if (
+        workload.backend in LOCAL_SUPPORT
+        or not backends.select(workload.backend, torch.device(device), dtype, workload.degree).takes_half
+    ):
+        dtype = compute_dtype(dtype)
     size, count = GEMM_SIZE[device], COPY_BYTES[device]
     a, b, c = (torch.rand(size, size, device=device).to(dtype) for _ in range(3))
     product, products = _shortest("torch.mm(a, b, out=c)", {"torch": torch, "a": a, "b": b, "c": c})
@@ -65,10 +69,11 @@ def count_of(workload: Workload) -> str:
     return "local support" if workload.backend in LOCAL_SUPPORT else "dense"
 
 
-def flops(workload: Workload) -> int:
-    """FLOPs of one call of forward, grad_input or grad_weight: the same for the three."""
+def flops(workload: Workload, operation: str) -> int:
+    """FLOPs of one call: the same for forward, grad_input and grad_weight, twice that for both gradients in one."""
     splines = workload.degree + 1 if count_of(workload) == "local support" else workload.grid_size + workload.degree
-    return 2 * workload.rows * workload.in_features * (splines + 1) * workload.out_features
+    one = 2 * workload.rows * workload.in_features * (splines + 1) * workload.out_features
+    return 2 * one if operation == "gradients" else one
 
 
 def bytes_moved(workload: Workload, operation: str) -> int:
@@ -77,12 +82,18 @@ def bytes_moved(workload: Workload, operation: str) -> int:
     itemsize, M = workload.torch_dtype.itemsize, workload.grid_size + workload.degree + 1
     x, y, weight = B * I * itemsize, B * O * itemsize, I * M * O * itemsize  # y stands for grad_output too
     knots = I * (M + workload.degree) * max(itemsize, 4)  # float32 at least
-    return knots + {"forward": x + weight + y, "grad_input": x + weight + y + x, "grad_weight": x + y + weight}[operation]
+    tensors = {
+        "forward": x + weight + y,
+        "grad_input": x + weight + y + x,
+        "grad_weight": x + y + weight,
+        "gradients": x + weight + y + x + weight,
+    }
+    return knots + tensors[operation]
 
 
 def place(workload: Workload, operation: str, seconds: float, peaks: Peaks) -> dict[str, float]:
     """One call's FLOPs and bytes, the rates it reached, and the fraction of what the roofline allows."""
-    work, traffic = flops(workload), bytes_moved(workload, operation)
+    work, traffic = flops(workload, operation), bytes_moved(workload, operation)
     intensity = work / traffic
     return {
         "flops": work,

@@ -9,12 +9,10 @@ from pathlib import Path
 
 import torch
 
+from fastkan import backends
 from fastkan.nn import KANLinear
 
-OPERATIONS = {
-    "forward": ("forward",),
-    "step": ("forward", "grad_input", "grad_weight"),
-}  # of each mode (docs/design.md, section 3)
+MODES = ("forward", "step")
 WARM_UP = 3
 RANGE = "fastkan step"
 
@@ -36,6 +34,14 @@ class Workload:
     @property
     def torch_dtype(self) -> torch.dtype:
         return getattr(torch, self.dtype)
+
+    @property
+    def operations(self) -> tuple[str, ...]:
+        """What the mode runs (docs/design.md, section 3); `gradients` where the backend makes both in one go."""
+        if self.mode == "forward":
+            return ("forward",)
+        provider = backends.select(self.backend, torch.device(self.device), self.torch_dtype, self.degree)
+        return ("forward", "gradients") if provider.gradients else ("forward", "grad_input", "grad_weight")
 
     def warmed_up(self) -> Callable[[], None]:
         """A function that runs the workload once, after WARM_UP runs: layer(x) without gradients, or forward and backward."""

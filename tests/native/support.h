@@ -1,5 +1,5 @@
-// What the host test programs share: a failing check, knots, and the definition of a B-spline to compare
-// with.
+// What the host test programs share: a failing check, random numbers, knots, and the definition of a B-spline
+// to compare with.
 #pragma once
 
 #include <algorithm>
@@ -33,6 +33,11 @@ inline double uniform(double low, double high) {
   return std::uniform_real_distribution<double>(low, high)(generator());
 }
 
+// One of low .. high
+inline int64_t whole(int64_t low, int64_t high) {
+  return std::uniform_int_distribution<int64_t>(low, high)(generator());
+}
+
 enum class Spacing { uniform, random, repeated };
 
 // Extended knots over about [-1, 1]; `repeated` has zero-width intervals inside and at both ends.
@@ -49,17 +54,30 @@ std::vector<T> make_knots(Spacing spacing, int grid, int degree) {
   return knots;
 }
 
-// The definition, Cox-de Boor with 0/0 := 0, and its derivative; slow and without any idea of an interval.
+// A number by definition, and the magnitude of the terms it is the sum of: rounding errors are relative to
+// that.
+struct Definition {
+  long double value, magnitude;
+};
+
+// Cox-de Boor with 0/0 := 0, and its derivative; slow and without any idea of an interval. `knots` are those
+// from the spline's first on.
 template <class T>
-double spline_by_definition(const std::vector<T>& knots, int degree, int nu, int m, double x) {
-  if (nu > degree) return 0;
-  if (degree == 0) return knots[m] <= x && x < knots[m + 1] ? 1 : 0;
-  const double left = double(knots[m + degree]) - knots[m],
-               right = double(knots[m + degree + 1]) - knots[m + 1];
+Definition spline_by_definition(const T* knots, int degree, int nu, T x) {
+  if (nu > degree) return {0, 0};
+  if (degree == 0) return knots[0] <= x && x < knots[1] ? Definition{1, 1} : Definition{0, 0};
   const int lower = nu > 0 ? nu - 1 : 0;
-  const double first = left > 0 ? spline_by_definition(knots, degree - 1, lower, m, x) / left : 0;
-  const double second = right > 0 ? spline_by_definition(knots, degree - 1, lower, m + 1, x) / right : 0;
-  return nu > 0 ? degree * (first - second) : (x - knots[m]) * first + (knots[m + degree + 1] - x) * second;
+  const auto share = [&](const T* from) {
+    const long double width = (long double)(from[degree]) - from[0];
+    if (!(width > 0)) return Definition{0, 0};
+    const Definition part = spline_by_definition(from, degree - 1, lower, x);
+    return Definition{part.value / width, part.magnitude / width};
+  };
+  const Definition left = share(knots), right = share(knots + 1);
+  if (nu > 0) return {degree * (left.value - right.value), degree * (left.magnitude + right.magnitude)};
+  const long double rise = (long double)(x)-knots[0], fall = (long double)(knots[degree + 1]) - x;
+  return {rise * left.value + fall * right.value,
+          std::abs(rise) * left.magnitude + std::abs(fall) * right.magnitude};
 }
 
 }  // namespace fastkan::test

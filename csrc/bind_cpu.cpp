@@ -1,0 +1,112 @@
+// The CPU half of fastkan._C; what each operation computes is written down in cpu/cpu.h.
+#include "bind.h"
+#include "check.h"
+#include "cpu/cpu.h"
+
+namespace fastkan {
+namespace {
+
+using Address = std::uintptr_t;
+using Name = const std::string&;
+
+Cpu make_backend(int64_t threads) { return {int(checked("threads", threads, 1, 1024))}; }
+
+Storage parse_storage(const char* argument, Name dtype) {
+  if (dtype == "float32") return Storage::float32;
+  if (dtype == "float64") return Storage::float64;
+  if (dtype == "bfloat16") return Storage::bfloat16;
+  if (dtype == "float16") return Storage::float16;
+  refuse(argument, "float32, float64, bfloat16 or float16", "'" + dtype + "'");
+}
+
+// Calls body(T()) with the type that computes: float64 for float64, float32 for all others.
+template <class Body>
+void with_compute_type(Storage x, Storage values, const Body& body) {
+  if ((x == Storage::float64) != (values == Storage::float64))
+    refuse("dtype and value_dtype", "both float64 or neither", "one of each");
+  if (x == Storage::float64) return body(double());
+  body(float());
+}
+
+Source checked_source(const char* argument, Address address, Storage storage,
+                      std::initializer_list<int64_t> shape, bool optional = false) {
+  check_address(argument, address, bytes_of(storage), shape, optional);
+  return {reinterpret_cast<const void*>(address), storage};
+}
+
+Target checked_target(const char* argument, Address address, Storage storage,
+                      std::initializer_list<int64_t> shape, bool optional = false) {
+  check_address(argument, address, bytes_of(storage), shape, optional);
+  return {reinterpret_cast<void*>(address), storage};
+}
+
+void forward(Address x, Address weight, Address row_weight, Address knots, Address y, int64_t B, int64_t I,
+             int64_t O, int64_t K, int64_t degree, Name base, int64_t nu, Name dtype, Name value_dtype,
+             int64_t threads) {
+  const Problem problem = checked_problem(B, I, O, K, degree, base, nu, 0);
+  const Storage rows = parse_storage("dtype", dtype), values = parse_storage("value_dtype", value_dtype);
+  with_compute_type(rows, values, [&](auto zero) {
+    using T = decltype(zero);
+    make_backend(threads).forward(problem, checked_source("x", x, rows, {B, I}),
+                                  checked_source("weight", weight, values, {I, problem.slots(), O}),
+                                  checked_source("row_weight", row_weight, rows, {B, I}, true),
+                                  checked_pointer<const T>("knots", knots, {I, K}),
+                                  checked_target("y", y, values, {B, O}));
+  });
+}
+
+void gradients(Address x, Address weight, Address g, Address row_weight, Address knots, Address grad_input,
+               Address grad_weight, int64_t B, int64_t I, int64_t O, int64_t K, int64_t degree, Name base,
+               int64_t nu, int64_t grad_input_nu, Name dtype, Name value_dtype, int64_t threads) {
+  const Problem problem = checked_problem(B, I, O, K, degree, base, nu, grad_input ? grad_input_nu : 0);
+  const Storage rows = parse_storage("dtype", dtype), values = parse_storage("value_dtype", value_dtype);
+  with_compute_type(rows, values, [&](auto zero) {
+    using T = decltype(zero);
+    make_backend(threads).gradients(
+        problem, grad_input_nu, checked_source("x", x, rows, {B, I}),
+        checked_source("weight", weight, values, {I, problem.slots(), O}, !grad_input),
+        checked_source("g", g, values, {B, O}), checked_source("row_weight", row_weight, rows, {B, I}, true),
+        checked_pointer<const T>("knots", knots, {I, K}),
+        checked_target("grad_input", grad_input, rows, {B, I}, true),
+        checked_target("grad_weight", grad_weight, values, {I, problem.slots(), O}, true));
+  });
+}
+
+void gram(Address x, Address row_weight, Address knots, Address out, int64_t B, int64_t I, int64_t K,
+          int64_t degree, Name base, int64_t nu, int64_t mu, Name dtype, int64_t threads) {
+  const Problem problem = checked_problem(B, I, 0, K, degree, base, nu, mu);
+  const Storage rows = parse_storage("dtype", dtype);
+  with_compute_type(rows, rows, [&](auto zero) {
+    using T = decltype(zero);
+    make_backend(threads).gram(problem, checked_source("x", x, rows, {B, I}),
+                               checked_source("row_weight", row_weight, rows, {B, I}, true),
+                               checked_pointer<const T>("knots", knots, {I, K}),
+                               checked_pointer<T>("out", out, {I, problem.slots(), problem.slots()}));
+  });
+}
+
+void quadratic(Address x, Address form, Address knots, Address out, int64_t B, int64_t I, int64_t K,
+               int64_t degree, Name base, int64_t nu, int64_t mu, Name dtype, int64_t threads) {
+  const Problem problem = checked_problem(B, I, 0, K, degree, base, nu, mu);
+  const Storage rows = parse_storage("dtype", dtype);
+  with_compute_type(rows, rows, [&](auto zero) {
+    using T = decltype(zero);
+    make_backend(threads).quadratic(
+        problem, checked_source("x", x, rows, {B, I}),
+        checked_pointer<const T>("form", form, {I, problem.slots(), problem.slots()}),
+        checked_pointer<const T>("knots", knots, {I, K}), checked_pointer<T>("out", out, {B, I}));
+  });
+}
+
+}  // namespace
+
+void bind_cpu(py::module_& module) {
+  const py::call_guard<py::gil_scoped_release> without_gil;
+  module.def("cpu_forward", forward, without_gil);
+  module.def("cpu_gradients", gradients, without_gil);
+  module.def("cpu_gram", gram, without_gil);
+  module.def("cpu_quadratic", quadratic, without_gil);
+  module.def("cpu_isa", [] { return kernels<float>().isa; });
+}
+
+}  // namespace fastkan

@@ -1,0 +1,169 @@
+// How an operation is cut into tasks. What a task covers depends on the problem alone, so that no answer
+// depends on the number of threads.
+#include "cpu.h"
+
+#include <cstring>
+#include <vector>
+
+#include "parallel.h"
+
+namespace fastkan {
+namespace {
+
+// One thread where all the work takes some 0.05 ms: waking others would cost a good part of it.
+int threads_for(const Problem& problem, int threads) {
+  const double work = double(problem.batch) * double(problem.in_features) * double(problem.out_features + 32);
+  return work < 4e5 ? 1 : threads;
+}
+
+// Rows of a tile: enough that an interval of the grid holds some 8 of them, for its weight rows are loaded
+// once per tile; 512 to 1024 differ by less than 8 %.
+int tile_rows(const Problem& problem) {
+  const int64_t wanted = 8 * problem.num_knots <= 512 ? 512 : 1024;
+  return int(std::max<int64_t>(std::min(wanted, problem.batch), 1));
+}
+
+// The most inputs, at most 64, with which a task's workspace stays within its bound.
+template <class T, class Bytes>
+void choose_inputs(Call<T>& call, const Bytes& bytes) {
+  call.chunk_inputs = int(std::clamp<int64_t>(call.problem.in_features, 1, 64));
+  while (call.chunk_inputs > 1 && bytes(call) > kWorkspace / 4)
+    call.chunk_inputs = (call.chunk_inputs + 1) / 2;
+}
+
+Range block_at(int64_t index, int64_t total, int64_t block) {
+  return {index * block, std::min(total, (index + 1) * block)};
+}
+
+void clear(const Target& target, int64_t count) {
+  if (target.data) std::memset(target.data, 0, size_t(count) * bytes_of(target.storage));
+}
+
+bool is_empty(const Problem& problem) {
+  return !problem.batch || !problem.in_features || !problem.out_features;
+}
+
+// Row blocks that A is summed in, one after another: more than one only where inputs are too few for the
+// threads of most machines and the sums small.
+constexpr int64_t kSplitRows = 4096;
+int64_t row_splits(const Problem& problem) {
+  const bool small =
+      problem.in_features <= 64 && problem.in_features * problem.slots() * problem.out_features <= 1 << 16;
+  return small ? std::clamp<int64_t>(problem.batch / kSplitRows, 1, 16) : 1;
+}
+
+}  // namespace
+
+template <class T>
+void Cpu::forward(const Problem& problem, Source x, Source weight, Source row_weight, const T* knots,
+                  Target y) const {
+  if (is_empty(problem)) return clear(y, problem.batch * problem.out_features);
+  const Kernels<T>& isa = kernels<T>();
+  Call<T> call;
+  call.problem = problem;
+  call.x = x;
+  call.weight = weight;
+  call.row_weight = row_weight;
+  call.knots = knots;
+  call.y = y;
+  call.tile_rows = tile_rows(problem);
+  const int64_t columns = 512, row_tiles = block_count(problem.batch, call.tile_rows),
+                column_tiles = block_count(problem.out_features, columns);
+  const Range widest{0, std::min(columns, problem.out_features)};
+  choose_inputs(call, [&](const Call<T>& c) { return isa.forward_bytes(c, widest); });
+  const size_t bytes = isa.forward_bytes(call, widest);
+  parallel_for(row_tiles * column_tiles, threads_for(problem, threads), [&](int64_t task) {
+    isa.forward(call, block_at(task / column_tiles, problem.batch, call.tile_rows),
+                block_at(task % column_tiles, problem.out_features, columns), workspace(bytes));
+  });
+}
+
+template <class T>
+void Cpu::gradients(const Problem& problem, int64_t grad_input_nu, Source x, Source weight, Source g,
+                    Source row_weight, const T* knots, Target grad_input, Target grad_weight) const {
+  const int64_t B = problem.batch, I = problem.in_features, size = I * problem.slots() * problem.out_features;
+  if (is_empty(problem)) {
+    clear(grad_input, B * I);
+    return clear(grad_weight, size);
+  }
+  const Kernels<T>& isa = kernels<T>();
+  Call<T> call;
+  call.problem = problem;
+  call.x = x;
+  call.weight = weight;
+  call.g = g;
+  call.row_weight = row_weight;
+  call.knots = knots;
+  call.grad_input = grad_input;
+  call.grad_input_nu = grad_input_nu;
+  call.grad_weight = grad_weight;
+  call.tile_rows = tile_rows(problem);
+  choose_inputs(call, isa.gradients_bytes);
+
+  const int64_t splits = row_splits(problem), split_rows = block_count(B, splits);
+  const int64_t inputs =
+      std::max<int64_t>(1, std::min<int64_t>(call.chunk_inputs, splits > 1 ? I : block_count(I, 16)));
+  const int64_t input_tasks = block_count(I, inputs);
+  call.chunk_inputs = int(inputs);
+  const bool separate = splits > 1 && grad_weight.data;
+  std::vector<T> parts(separate ? size_t(splits * size) : 0);
+  const size_t bytes = isa.gradients_bytes(call);
+  parallel_for(splits * input_tasks, threads_for(problem, threads), [&](int64_t task) {
+    Call<T> own = call;
+    if (separate)
+      own.grad_weight = {parts.data() + task / input_tasks * size,
+                         sizeof(T) == 8 ? Storage::float64 : Storage::float32};
+    isa.gradients(own, block_at(task / input_tasks, B, split_rows), block_at(task % input_tasks, I, inputs),
+                  workspace(bytes));
+  });
+  if (!separate) return;
+  for (int64_t s = 1; s < splits; ++s)
+    for (int64_t k = 0; k < size; ++k) parts[k] += parts[s * size + k];
+  with_elements<T>(grad_weight, [&](auto* out) {
+    for (int64_t k = 0; k < size; ++k) narrow(parts[k], out + k);
+  });
+}
+
+template <class T>
+void Cpu::gram(const Problem& problem, Source x, Source row_weight, const T* knots, T* out) const {
+  const Kernels<T>& isa = kernels<T>();
+  Call<T> call;
+  call.problem = problem;
+  call.x = x;
+  call.row_weight = row_weight;
+  call.knots = knots;
+  call.tile_rows = tile_rows(problem);
+  call.chunk_inputs = 1;
+  const size_t bytes = isa.gram_bytes(call);
+  parallel_for(problem.in_features, threads_for(problem, threads),
+               [&](int64_t i) { isa.gram(call, {i, i + 1}, out, workspace(bytes)); });
+}
+
+template <class T>
+void Cpu::quadratic(const Problem& problem, Source x, const T* form, const T* knots, T* out) const {
+  const Kernels<T>& isa = kernels<T>();
+  Call<T> call;
+  call.problem = problem;
+  call.x = x;
+  call.knots = knots;
+  call.tile_rows = tile_rows(problem);
+  call.chunk_inputs = 1;
+  const size_t bytes = isa.gram_bytes(call);
+  const int64_t tiles = block_count(problem.batch, call.tile_rows);
+  parallel_for(tiles * problem.in_features, threads_for(problem, threads), [&](int64_t task) {
+    const int64_t i = task % problem.in_features;
+    isa.quadratic(call, block_at(task / problem.in_features, problem.batch, call.tile_rows), {i, i + 1}, form,
+                  out, workspace(bytes));
+  });
+}
+
+#define FASTKAN_INSTANTIATE(T)                                                                            \
+  template void Cpu::forward(const Problem&, Source, Source, Source, const T*, Target) const;             \
+  template void Cpu::gradients(const Problem&, int64_t, Source, Source, Source, Source, const T*, Target, \
+                               Target) const;                                                             \
+  template void Cpu::gram(const Problem&, Source, Source, const T*, T*) const;                            \
+  template void Cpu::quadratic(const Problem&, Source, const T*, const T*, T*) const;
+FASTKAN_INSTANTIATE(float)
+FASTKAN_INSTANTIATE(double)
+
+}  // namespace fastkan

@@ -1,0 +1,100 @@
+// Moving tiles between tensors and the workspace: transposed columns of x, padded blocks of outputs.
+#pragma once
+
+#include "../storage.h"
+#include "vector.h"
+
+namespace fastkan {
+namespace FASTKAN_ISA {
+
+// Hands out a workspace piece by piece, each on a cache line of its own; from null it only measures.
+class Arena {
+ public:
+  explicit Arena(char* base) : base_(base) {}
+  template <class T>
+  T* take(int64_t count) {
+    const size_t begin = used_;
+    used_ += (size_t(count) * sizeof(T) + 127) / 64 * 64;  // vectors may reach past the end
+    return base_ ? reinterpret_cast<T*>(base_ + begin) : nullptr;
+  }
+  size_t used() const { return used_; }
+
+ private:
+  char* base_;
+  size_t used_ = 0;
+};
+
+// dst[c * dst_stride + r] = src[r * src_stride + c]
+template <class T, class S>
+static void transpose(const S* src, int64_t src_stride, int rows, int columns, T* dst, int64_t dst_stride) {
+  constexpr int n = kLanes<T>;
+  int r = 0;
+  if constexpr (sizeof(S) == sizeof(T)) {
+    for (; r + n <= rows; r += n) {
+      int c = 0;
+      for (; c + n <= columns; c += n)
+        transpose_square(src + r * src_stride + c, src_stride, dst + c * dst_stride + r, dst_stride);
+      for (; c < columns; ++c)
+        for (int q = r; q < r + n; ++q) dst[c * dst_stride + q] = src[q * src_stride + c];
+    }
+  }
+  for (; r < rows; ++r)
+    for (int c = 0; c < columns; ++c) {
+      if constexpr (sizeof(S) == sizeof(T))
+        dst[c * dst_stride + r] = src[r * src_stride + c];
+      else
+        dst[c * dst_stride + r] = widen(src[r * src_stride + c]);
+    }
+}
+
+// Columns [first_column, + columns) of rows [first_row, + rows) of a matrix of `width` columns, each column
+// in a row of dst.
+template <class T>
+static void read_columns(const Source& source, int64_t width, int64_t first_row, int rows,
+                         int64_t first_column, int columns, T* dst, int64_t dst_stride) {
+  with_elements<T>(source, [&](const auto* data) {
+    transpose(data + first_row * width + first_column, width, rows, columns, dst, dst_stride);
+  });
+}
+
+template <class T>
+static void write_columns(const T* src, int64_t src_stride, const Target& target, int64_t width,
+                          int64_t first_row, int rows, int64_t first_column, int columns) {
+  with_elements<T>(target, [&](auto* data) {
+    auto* const out = data + first_row * width + first_column;
+    if constexpr (sizeof(*data) == sizeof(T)) {
+      transpose(src, src_stride, columns, rows, out, width);
+    } else {
+      for (int r = 0; r < rows; ++r)
+        for (int c = 0; c < columns; ++c) narrow(src[c * src_stride + r], out + r * width + c);
+    }
+  });
+}
+
+// A block [rows, columns] of a matrix, its rows `stride` apart, into rows of `padded` numbers; 0 past
+// `columns`.
+template <class T>
+static void read_block(const Source& source, int64_t offset, int64_t stride, int64_t rows, int columns,
+                       int padded, T* dst) {
+  with_elements<T>(source, [&](const auto* data) {
+    const auto* row = data + offset;
+    for (int64_t r = 0; r < rows; ++r, row += stride, dst += padded) {
+      for (int c = 0; c < columns; ++c) dst[c] = widen(row[c]);
+      for (int c = columns; c < padded; ++c) dst[c] = 0;
+    }
+  });
+}
+
+// The reverse: writes the first `columns` of each row, or adds them to what is there.
+template <class T>
+static void write_block(const T* src, int64_t padded, int64_t rows, int columns, bool add,
+                        const Target& target, int64_t offset, int64_t stride) {
+  with_elements<T>(target, [&](auto* data) {
+    auto* row = data + offset;
+    for (int64_t r = 0; r < rows; ++r, row += stride, src += padded)
+      for (int c = 0; c < columns; ++c) narrow(add ? src[c] + widen(row[c]) : src[c], row + c);
+  });
+}
+
+}  // namespace FASTKAN_ISA
+}  // namespace fastkan

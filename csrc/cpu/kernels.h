@@ -1,0 +1,50 @@
+// What the drivers of this folder call and every instruction set provides (isa/kernels.cpp): tasks, each on
+// one thread, that together make a whole operation.
+#pragma once
+
+#include <stddef.h>
+
+#include "../problem.h"
+#include "storage.h"
+
+namespace fastkan {
+
+struct Range {
+  int64_t begin, end;
+  FASTKAN_INLINE int64_t size() const { return end - begin; }
+};
+
+// One call of an operation; the arguments it does not have are null. T computes.
+template <class T>
+struct Call {
+  Problem problem;
+  Source x, weight, g, row_weight;
+  const T* knots = nullptr;
+  Target y, grad_input, grad_weight;
+  int64_t grad_input_nu = 0;  // its order; that of the others is problem.nu
+  int tile_rows = 0;          // rows a task sorts at once
+  int chunk_inputs = 0;       // inputs it works on at once
+};
+
+// Tasks take a workspace of as many bytes as the function beside them says.
+template <class T>
+struct Kernels {
+  const char* isa;
+
+  size_t (*forward_bytes)(const Call<T>&, Range outputs);
+  void (*forward)(const Call<T>&, Range rows, Range outputs, char* workspace);
+
+  // X, A or both for some inputs: the rows in tiles, one after another
+  size_t (*gradients_bytes)(const Call<T>&);
+  void (*gradients)(const Call<T>&, Range rows, Range inputs, char* workspace);
+
+  size_t (*gram_bytes)(const Call<T>&);  // of quadratic too
+  void (*gram)(const Call<T>&, Range inputs, T* out, char* workspace);
+  void (*quadratic)(const Call<T>&, Range rows, Range inputs, const T* form, T* out, char* workspace);
+};
+
+// The best instruction set of this machine, or the one that FASTKAN_ISA names (isa.cpp).
+template <class T>
+const Kernels<T>& kernels();
+
+}  // namespace fastkan

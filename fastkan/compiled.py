@@ -1,0 +1,127 @@
+"""The compiled core: contiguous tensors in, data pointers to C++, a fresh tensor out; the only importer of _C.
+
+Letters: B rows, I inputs, O outputs, M slots, K knots per input (docs/design.md, section 2).
+"""
+
+import importlib
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fastkan import reference
+from fastkan.precision import compute_dtype
+
+
+def _load() -> ModuleType | None:
+    """The compiled core, or None where it was not built; one that is there and does not load raises."""
+    try:
+        return importlib.import_module("fastkan._C")
+    except ModuleNotFoundError as error:
+        if error.name != "fastkan._C":
+            raise
+        return None
+
+
+extension: Any = _load()
+
+
+def _pointer(tensor: Tensor | None) -> int:
+    return 0 if tensor is None else tensor.data_ptr()
+
+
+def _contiguous(*tensors: Tensor | None) -> list[Tensor | None]:
+    """The same tensors, dense; the caller holds them until C++ is through with their addresses."""
+    return [None if t is None else t.contiguous() for t in tensors]
+
+
+DTYPE_NAMES = {getattr(torch, name): name for name in ("float64", "float32", "bfloat16", "float16")}
+
+
+def cpu_operations() -> dict[str, Any]:
+    """The operations of `_C` on the CPU; contracts and argument order are those of reference.py."""
+
+    def forward(x, weight, row_weight, knots, degree, base, nu):
+        y = weight.new_empty((x.shape[0], weight.shape[2]))
+        held = _contiguous(x, weight, row_weight, knots)
+        extension.cpu_forward(
+            *map(_pointer, held), y.data_ptr(), *x.shape, weight.shape[2], knots.shape[1], degree, base, nu,
+            DTYPE_NAMES[x.dtype], DTYPE_NAMES[weight.dtype], torch.get_num_threads(),
+        )  # fmt: skip
+        return y
+
+    def both(x, weight, grad_output, row_weight, knots, degree, base, nu, grad_input_nu, grad_input, grad_weight):
+        held = _contiguous(x, weight, grad_output, row_weight, knots)
+        extension.cpu_gradients(
+            *map(_pointer, held), _pointer(grad_input), _pointer(grad_weight), *x.shape, grad_output.shape[1], knots.shape[1],
+            degree, base, nu, grad_input_nu, DTYPE_NAMES[x.dtype], DTYPE_NAMES[grad_output.dtype], torch.get_num_threads(),
+        )  # fmt: skip
+
+    def gradients(x, weight, grad_output, row_weight, knots, degree, base, nu):
+        grads = x.new_empty(x.shape), weight.new_empty(weight.shape)
+        both(x, weight, grad_output, row_weight, knots, degree, base, nu, nu + 1, *grads)
+        return grads
+
+    def grad_input(x, weight, grad_output, knots, degree, base, nu):
+        grad = x.new_empty(x.shape)
+        both(x, weight, grad_output, None, knots, degree, base, 0, nu, grad, None)
+        return grad
+
+    def grad_weight(x, grad_output, row_weight, knots, degree, base, nu):
+        grad = reference.EMPTY_RESULT["grad_weight"](x, grad_output, row_weight, knots, degree)
+        both(x, None, grad_output, row_weight, knots, degree, base, nu, 0, None, grad)
+        return grad
+
+    def of_slots(name, x, second, knots, degree, base, nu, mu):
+        wide = compute_dtype(x.dtype)
+        x, second = x.to(wide), None if second is None else second.to(wide)
+        result = reference.EMPTY_RESULT[name](x, second, knots, degree)
+        held = _contiguous(x, second, knots)
+        run = getattr(extension, f"cpu_{name}")
+        sizes = (*x.shape, knots.shape[1])
+        run(*map(_pointer, held), result.data_ptr(), *sizes, degree, base, nu, mu, DTYPE_NAMES[wide], torch.get_num_threads())
+        return result
+
+    def gram(x, row_weight, knots, degree, base, nu, mu):
+        return of_slots("gram", x, row_weight, knots, degree, base, nu, mu)
+
+    def quadratic(x, form, knots, degree, base, nu, mu):
+        return of_slots("quadratic", x, form, knots, degree, base, nu, mu)
+
+    operations = (forward, grad_input, grad_weight, gram, quadratic, gradients)
+    return {operation.__name__: operation for operation in operations}
+
+
+def cuda_operations() -> dict[str, Any]:
+    """The five operations of `_C` on CUDA; contracts and argument order are those of reference.py."""
+
+    def call(name: str, tensors: tuple, sizes: tuple[int, ...], settings: tuple) -> Tensor:
+        result = reference.EMPTY_RESULT[name](*tensors, *settings)
+        held = _contiguous(*tensors)
+        device = result.device.index
+        where = device, torch.cuda.current_stream(device).cuda_stream
+        run = getattr(extension, f"cuda_{name}")
+        run(*map(_pointer, held), _pointer(result), *sizes, *settings, DTYPE_NAMES[result.dtype], *where)
+        return result
+
+    def forward(x, weight, row_weight, knots, degree, base, nu):
+        tensors, sizes = (x, weight, row_weight, knots), (*x.shape, weight.shape[2], knots.shape[1])
+        return call("forward", tensors, sizes, (degree, base, nu))
+
+    def grad_input(x, weight, grad_output, knots, degree, base, nu):
+        tensors, sizes = (x, weight, grad_output, knots), (*x.shape, weight.shape[2], knots.shape[1])
+        return call("grad_input", tensors, sizes, (degree, base, nu))
+
+    def grad_weight(x, grad_output, row_weight, knots, degree, base, nu):
+        tensors, sizes = (x, grad_output, row_weight, knots), (*x.shape, grad_output.shape[1], knots.shape[1])
+        return call("grad_weight", tensors, sizes, (degree, base, nu))
+
+    def gram(x, row_weight, knots, degree, base, nu, mu):
+        return call("gram", (x, row_weight, knots), (*x.shape, knots.shape[1]), (degree, base, nu, mu))
+
+    def quadratic(x, form, knots, degree, base, nu, mu):
+        return call("quadratic", (x, form, knots), (*x.shape, knots.shape[1]), (degree, base, nu, mu))
+
+    operations = (forward, grad_input, grad_weight, gram, quadratic)
+    return {operation.__name__: operation for operation in operations}
