@@ -19,7 +19,10 @@ namespace FASTKAN_ISA {
 // coefficients (row_nu = 0): for p = 8 the error falls from 3.2 to 1.3 times plain PyTorch's. Their values
 // sum to 0. Arrays of a set, each over the sorted rows: the splines but for the pivot, the base, and with row
 // weights (which multiply all of them) the row weight, as the pivot's value.
-constexpr int kDifferenced = 5;  // the highest degree whose coefficients are differenced
+// The highest degree whose coefficients are differenced. None for now: on very uneven knots the differences
+// are so large that nothing is left of a derivative in float32 (found by random cases); at p = 3 this costs X
+// some 10 %.
+constexpr int kDifferenced = 0;
 
 struct Values {
   int splines = -1;  // none of this is wanted

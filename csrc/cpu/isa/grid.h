@@ -77,7 +77,7 @@ static void find_by_table(const Grid<T>& grid, const T* x, int rows, uint16_t* t
     next[j] = grid.knots[j + 1];
   }
   table[cells] = uint16_t(m);
-  next[m - 1] = next[m] = T(HUGE_VAL);  // no step from the last interval, nor from outside
+  next[m - 1] = next[m] = T(NAN);  // no step from the last interval, nor from outside, not even for infinity
   for (int b = 0; b < rows; ++b) {
     const bool inside = x[b] >= first && x[b] < last;
     int j = table[inside ? cell_of(x[b], first, scale, cells) : cells];
