@@ -11,6 +11,16 @@ using Name = const std::string&;
 
 Cpu make_backend(int64_t threads) { return {int(checked("threads", threads, 1, 1024))}; }
 
+// Intervals, and one number more for the rows outside, are kept in 16 bit while rows are sorted.
+constexpr int64_t kMostKnots = 65536;
+
+Problem checked_cpu_problem(int64_t B, int64_t I, int64_t O, int64_t K, int64_t degree, Name base, int64_t nu,
+                            int64_t mu) {
+  if (K > kMostKnots)
+    refuse("num_knots", "at most " + std::to_string(kMostKnots) + " for backend cpu", std::to_string(K));
+  return checked_problem(B, I, O, K, degree, base, nu, mu);
+}
+
 Storage parse_storage(const char* argument, Name dtype) {
   if (dtype == "float32") return Storage::float32;
   if (dtype == "float64") return Storage::float64;
@@ -43,7 +53,7 @@ Target checked_target(const char* argument, Address address, Storage storage,
 void forward(Address x, Address weight, Address row_weight, Address knots, Address y, int64_t B, int64_t I,
              int64_t O, int64_t K, int64_t degree, Name base, int64_t nu, Name dtype, Name value_dtype,
              int64_t threads) {
-  const Problem problem = checked_problem(B, I, O, K, degree, base, nu, 0);
+  const Problem problem = checked_cpu_problem(B, I, O, K, degree, base, nu, 0);
   const Storage rows = parse_storage("dtype", dtype), values = parse_storage("value_dtype", value_dtype);
   with_compute_type(rows, values, [&](auto zero) {
     using T = decltype(zero);
@@ -58,7 +68,7 @@ void forward(Address x, Address weight, Address row_weight, Address knots, Addre
 void gradients(Address x, Address weight, Address g, Address row_weight, Address knots, Address grad_input,
                Address grad_weight, int64_t B, int64_t I, int64_t O, int64_t K, int64_t degree, Name base,
                int64_t nu, int64_t grad_input_nu, Name dtype, Name value_dtype, int64_t threads) {
-  const Problem problem = checked_problem(B, I, O, K, degree, base, nu, grad_input ? grad_input_nu : 0);
+  const Problem problem = checked_cpu_problem(B, I, O, K, degree, base, nu, grad_input ? grad_input_nu : 0);
   const Storage rows = parse_storage("dtype", dtype), values = parse_storage("value_dtype", value_dtype);
   with_compute_type(rows, values, [&](auto zero) {
     using T = decltype(zero);
@@ -74,7 +84,7 @@ void gradients(Address x, Address weight, Address g, Address row_weight, Address
 
 void gram(Address x, Address row_weight, Address knots, Address out, int64_t B, int64_t I, int64_t K,
           int64_t degree, Name base, int64_t nu, int64_t mu, Name dtype, int64_t threads) {
-  const Problem problem = checked_problem(B, I, 0, K, degree, base, nu, mu);
+  const Problem problem = checked_cpu_problem(B, I, 0, K, degree, base, nu, mu);
   const Storage rows = parse_storage("dtype", dtype);
   with_compute_type(rows, rows, [&](auto zero) {
     using T = decltype(zero);
@@ -87,7 +97,7 @@ void gram(Address x, Address row_weight, Address knots, Address out, int64_t B, 
 
 void quadratic(Address x, Address form, Address knots, Address out, int64_t B, int64_t I, int64_t K,
                int64_t degree, Name base, int64_t nu, int64_t mu, Name dtype, int64_t threads) {
-  const Problem problem = checked_problem(B, I, 0, K, degree, base, nu, mu);
+  const Problem problem = checked_cpu_problem(B, I, 0, K, degree, base, nu, mu);
   const Storage rows = parse_storage("dtype", dtype);
   with_compute_type(rows, rows, [&](auto zero) {
     using T = decltype(zero);

@@ -42,6 +42,28 @@ def test_import_brings_no_cuda_runtime_and_no_libtorch_link():
 
 
 @CORE
+@LINUX
+@pytest.mark.parametrize(("threads", "expected"), [(1, 0), (2, 1)])
+def test_thread_count_is_respected(threads, expected):
+    """Forward and backward bring up exactly the threads that torch.set_num_threads allows; backward itself has one of its own."""
+    code = f"""
+import os, torch, fastkan
+from fastkan import backends, ops
+torch.set_num_threads({threads})
+x, weight, knots = torch.randn(4096, 32), torch.randn(32, 8, 64), torch.linspace(-2, 2, 12).repeat(32, 1)
+before = len(os.listdir('/proc/self/task'))
+for _ in range(3):
+    y = ops.forward(x, weight, None, knots, 3, 'silu', 'cpu', 0)
+    ops.grad_input(x, weight, y, knots, 3, 'silu', 'cpu', 1)
+    ops.grad_weight(x, y, None, knots, 3, 'silu', 'cpu', 0)
+    ops.gram(x, None, knots, 3, 'silu', 'cpu', 0, 0)
+print(len(os.listdir('/proc/self/task')) - before)
+"""
+    result = run(code)
+    assert result.stdout.strip() == str(expected), result.stdout + result.stderr
+
+
+@CORE
 def test_subnormals_survive_the_import():
     assert run("import fastkan; print(1e-310 * 1.0 != 0.0)").stdout.strip() == "True"
 
@@ -100,3 +122,41 @@ def test_data_loader_workers():
     loaded = torch.cat(list(torch.utils.data.DataLoader(data, batch_size=3, num_workers=2)))
     expected = torch.stack([data[k] for k in range(6)])
     torch.testing.assert_close(loaded, expected)
+
+
+TRAIN = """
+import os, torch, fastkan
+import torch.distributed as dist
+from torch.nn.parallel import DistributedDataParallel
+dist.init_process_group('gloo')
+rank = dist.get_rank()
+assert dist.get_world_size() == 2
+torch.manual_seed(0)
+torch.set_num_threads(1)
+layer, x, target = fastkan.KANLinear(8, 4), torch.randn(64, 8), torch.randn(64, 4)
+alone = fastkan.KANLinear(8, 4)
+alone.load_state_dict(layer.state_dict())
+
+def step(module, rows):
+    optimizer = torch.optim.SGD(module.parameters(), lr=0.1)
+    (module(x[rows]) - target[rows]).square().mean().backward()
+    optimizer.step()
+
+step(DistributedDataParallel(layer), slice(rank * 32, rank * 32 + 32))
+step(alone, slice(0, 64))
+for mine, right in zip(layer.parameters(), alone.parameters(), strict=True):
+    torch.testing.assert_close(mine, right)
+print('trained')
+dist.destroy_process_group()
+"""
+
+
+@pytest.mark.skipif(not torch.distributed.is_available(), reason="torch without distributed")
+def test_distributed_data_parallel(tmp_path):
+    """Two processes with half of the rows each take the step that one takes with all of them."""
+    script = tmp_path / "train.py"
+    script.write_text(TRAIN)
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", script]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert result.stdout.count("trained") == 2, result.stdout

@@ -50,10 +50,11 @@ Choice choose() {
 #endif
   const char* const named = std::getenv("FASTKAN_ISA");
   std::string here;
-#define FASTKAN_CHOOSE(name, condition)                                                                  \
-  if (condition) {                                                                                       \
-    if (!named || !*named || std::string(#name) == named) return {&name::in_float32, &name::in_float64}; \
-    here += " " #name;                                                                                   \
+#define FASTKAN_CHOOSE(name, condition)                                  \
+  if (condition) {                                                       \
+    if (!named || !*named || std::string(name::in_float32.isa) == named) \
+      return {&name::in_float32, &name::in_float64};                     \
+    here += std::string(" ") + name::in_float32.isa;                     \
   }
   FASTKAN_ISAS(FASTKAN_CHOOSE)
   throw std::invalid_argument("fastkan: FASTKAN_ISA must be one of" + here + " on this machine, got '" +

@@ -60,12 +60,12 @@ struct Definition {
   long double value, magnitude;
 };
 
-// Cox-de Boor with 0/0 := 0, and its derivative; slow and without any idea of an interval. `knots` are those
-// from the spline's first on.
+// Cox-de Boor with 0/0 := 0, and its derivative; slow and without any idea of an interval, but for the
+// support outside of which there is nothing to add. `knots` are those from the spline's first on.
 template <class T>
 Definition spline_by_definition(const T* knots, int degree, int nu, T x) {
-  if (nu > degree) return {0, 0};
-  if (degree == 0) return knots[0] <= x && x < knots[1] ? Definition{1, 1} : Definition{0, 0};
+  if (nu > degree || !(knots[0] <= x && x < knots[degree + 1])) return {0, 0};
+  if (degree == 0) return {1, 1};
   const int lower = nu > 0 ? nu - 1 : 0;
   const auto share = [&](const T* from) {
     const long double width = (long double)(from[degree]) - from[0];

@@ -1,25 +1,31 @@
-"""The compiled core: host programs under sanitizers, and the promises of the binding (arguments, threads, fork)."""
+"""The compiled core as host programs, under sanitizers and once per instruction set."""
 
 import os
 import platform
+import re
 import shlex
 import shutil
 import subprocess
-import sys
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from types import ModuleType
 
-import numpy as np
 import pytest
 
 HERE = Path(__file__).resolve().parent
-CSRC = HERE.parents[1] / "csrc"
-SANITIZERS = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
+ROOT = HERE.parents[1]
+CPU = ROOT / "csrc" / "cpu"
+WARNINGS = ["-std=c++17", "-O1", "-g1", "-Wall", "-Wextra", "-Werror", "-Wno-unknown-pragmas", f"-I{ROOT / 'csrc'}"]
+UNDEFINED = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
+# GCC takes three times as long over the kernels with these, and the address sanitizer sees what they would see.
+KERNELS = ["-fno-sanitize=null,alignment,object-size,pointer-overflow,vptr", "-Wno-psabi", "-Wno-maybe-uninitialized"]
+CASES = 100_000  # of fuzz, over all instruction sets
+ISAS = ["avx512", "avx2", "baseline", "scalar"]  # scalar: the baseline of a compiler without vector extensions
 
 
-def run(*command: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([str(word) for word in command], check=False, capture_output=True, text=True, timeout=600)
+def run(*command: object, **environment: str) -> subprocess.CompletedProcess[str]:
+    words = [str(word) for word in command]
+    return subprocess.run(words, check=False, capture_output=True, text=True, timeout=600, env=os.environ | environment)
 
 
 def compiles(command: list[str], folder: Path) -> bool:
@@ -29,157 +35,116 @@ def compiles(command: list[str], folder: Path) -> bool:
     return build.returncode == 0 and run(folder / "probe").returncode == 0
 
 
-@pytest.fixture(scope="module")
-def compiler(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    """A C++ compiler with its sanitizers, and OpenMP if it has that."""
-    folder = tmp_path_factory.mktemp("compiler")
+def compiler_with(folder: Path, *flags: str) -> list[str]:
+    """The C++ compiler with these flags, and OpenMP if it has that."""
     named = os.environ.get("CXX")
     found = shlex.split(named) if named else [path for path in map(shutil.which, ("c++", "g++", "clang++")) if path][:1]
     if not found:
         pytest.skip("no C++ compiler")
-    command = [*found, "-std=c++17", "-O1", "-g", "-Wall", "-Wextra", "-Werror", "-Wno-unknown-pragmas", *SANITIZERS]
+    command = [*found, *WARNINGS, *flags]
     if not compiles(command, folder):
-        pytest.skip(f"{found[0]} has no address and undefined-behaviour sanitizers here")
+        pytest.skip(f"{found[0]} does not know {' '.join(flags)} here")
     return [*command, "-fopenmp"] if compiles([*command, "-fopenmp"], folder) else command
 
 
-# As in CMakeLists.txt
-ISAS = {
-    "avx512": ("avx512", 64, "-march=x86-64-v4", "-mprefer-vector-width=512"),
-    "avx2": ("avx2", 32, "-march=x86-64-v3"),
-    "baseline": ("baseline", 16),
-}
-FLAGS = {"avx512": {"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"}, "avx2": {"avx2", "fma", "bmi2", "f16c"}}
+def isa_flags() -> dict[str, list[str]]:
+    """How CMakeLists.txt compiles the instruction sets that this machine's compiler knows."""
+    x86 = platform.machine() in ("x86_64", "AMD64")
+    known = {}
+    for name, vector_bytes, flags in re.findall(r"add_isa\((\w+) (\d+)(.*)\)", (ROOT / "CMakeLists.txt").read_text()):
+        if x86 or not flags:
+            own = [f"-DFASTKAN_ISA={name}", f"-DFASTKAN_VECTOR_BYTES={vector_bytes}", *flags.split()]
+            known["scalar" if vector_bytes == "0" else name] = own
+    return known
 
 
-def here(isa: str) -> bool:
-    """Whether this machine has an instruction set."""
-    if platform.machine() not in ("x86_64", "AMD64"):
-        return isa not in FLAGS
-    info = Path("/proc/cpuinfo")
-    return isa not in FLAGS or (info.exists() and FLAGS[isa] <= set(info.read_text().split()))
+def compile_all(compiler: list[str], folder: Path, jobs: dict[str, list[object]]) -> None:
+    """{object: what to compile it from}, two at a time."""
 
-
-def build_core(compiler: list[str], isa: str, folder: Path) -> list[Path]:
-    """Object files of the CPU core with one instruction set only, which it then takes for the best."""
-    name, vector_bytes, *flags = ISAS[isa]
-    names = [f"-DFASTKAN_ISA={name}", f"-DFASTKAN_VECTOR_BYTES={vector_bytes}", f"-DFASTKAN_ONLY={name}", f"-I{CSRC}"]
-    sources = [CSRC / "cpu" / f"{part}.cpp" for part in ("cpu", "isa", "workspace", "parallel", "isa/kernels")]
-    objects = [folder / f"{source.stem}.o" for source in sources]
-
-    def compile_one(source: Path, out: Path) -> subprocess.CompletedProcess[str]:
-        own = [*flags, "-Wno-psabi", "-Wno-maybe-uninitialized"] if source.stem == "kernels" else []
-        return run(*compiler, *names, *own, "-c", source, "-o", out)
+    def compile_one(job: tuple[str, list[object]]) -> subprocess.CompletedProcess[str]:
+        return run(*compiler, *job[1], "-c", "-o", folder / job[0])
 
     with ThreadPoolExecutor(2) as pool:
-        for result in pool.map(compile_one, sources, objects):
+        for result in pool.map(compile_one, jobs.items()):
             assert result.returncode == 0, result.stderr
-    return objects
 
 
-def run_programs(compiler: list[str], objects: list[Path], folder: Path, programs: list[str]) -> None:
-    for program in programs:
-        build = run(*compiler, f"-I{CSRC}", HERE / f"{program}.cpp", *objects, "-o", folder / program)
-        assert build.returncode == 0, build.stderr
-        result = run(folder / program)
-        assert result.returncode == 0, result.stdout + result.stderr
-
-
-def test_under_address_and_undefined_behaviour_sanitizers(compiler: list[str], tmp_path: Path) -> None:
-    """The CPU core for this machine's widest vectors, and the CUDA kernel bodies, on the host against the definitions."""
-    objects = build_core(compiler, next(filter(here, ISAS)), tmp_path)
-    run_programs(compiler, objects, tmp_path, ["test_basis", "test_operations"])
+def test_cmake_and_the_tests_know_the_same_instruction_sets() -> None:
+    assert set(isa_flags()) == set(ISAS if platform.machine() in ("x86_64", "AMD64") else ISAS[2:])
 
 
 @pytest.fixture(scope="module")
-def core() -> ModuleType:
-    return pytest.importorskip("fastkan._C", reason="fastkan was built without its compiled core")
+def run_program(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., str]:
+    """Links a test program with the core, both under sanitizers, and runs it with an instruction set.
 
-
-def forward_arguments(batch: int = 300, features: int = 40, outputs: int = 50) -> tuple[list, dict[str, np.ndarray]]:
-    """Arguments of cpu_forward, all but the thread count, and the arrays they point to."""
-    rng, degree, num_knots = np.random.default_rng(0), 3, 12
-    arrays = {
-        "x": rng.uniform(-2, 2, (batch, features)),
-        "weight": rng.normal(size=(features, num_knots - degree, outputs)),
-        "knots": np.tile((np.arange(num_knots) - degree) * 0.4 - 1, (features, 1)),
-        "y": np.full((batch, outputs), np.nan),
+    One core has all instruction sets and chooses among them; the other has single values only.
+    """
+    folder = tmp_path_factory.mktemp("native")
+    compiler = compiler_with(folder, *UNDEFINED)
+    isas = isa_flags()
+    choice = ["-DFASTKAN_X86"] if "avx2" in isas else []
+    jobs: dict[str, list[object]] = {
+        f"kernels-{isa}.o": [*isas[isa], *KERNELS, CPU / "isa" / "kernels.cpp"]
+        for isa in sorted(isas, key=["scalar", "avx512", "avx2", "baseline"].index)
     }
-    x, weight, knots, y = (array.ctypes.data for array in arrays.values())
-    return [x, weight, 0, knots, y, batch, features, outputs, num_knots, degree, "silu", 0, "float64", "float64"], arrays
+    for part in ("cpu", "workspace", "parallel"):
+        jobs[f"{part}.o"] = [CPU / f"{part}.cpp"]
+    jobs["isa.o"] = [*choice, CPU / "isa.cpp"]
+    jobs["isa-scalar.o"] = ["-DFASTKAN_ONLY=baseline", CPU / "isa.cpp"]
+    for program in ("test_basis", "test_operations", "test_threads", "fuzz"):
+        jobs[f"{program}.o"] = [HERE / f"{program}.cpp"]
+    compile_all(compiler, folder, jobs)
+
+    def linked_and_run(program: str, isa: str, *arguments: object) -> str:
+        scalar = isa == "scalar"
+        path = folder / f"{program}{'-scalar' if scalar else ''}"
+        if not path.exists():
+            chosen = ["isa-scalar", "kernels-scalar"] if scalar else ["isa", *(f"kernels-{i}" for i in isas if i != "scalar")]
+            objects = [folder / f"{name}.o" for name in (program, "cpu", "workspace", "parallel", *chosen)]
+            build = run(*compiler, *objects, "-o", path)
+            assert build.returncode == 0, build.stderr
+        result = run(path, *arguments, FASTKAN_ISA="" if scalar else isa)
+        if not scalar and "FASTKAN_ISA must be one of" in result.stderr:
+            pytest.skip(f"this machine has no {isa}")
+        assert result.returncode == 0, result.stdout + result.stderr
+        return result.stdout
+
+    return linked_and_run
 
 
-@pytest.mark.parametrize(
-    ("position", "value", "message"),
-    [
-        (0, 0, "x must be the address of 96000 bytes, got 0"),
-        (1, 0, "weight must be the address"),
-        (3, 0, "knots must be the address"),
-        (4, 0, "y must be the address"),
-        (4, 12, "y must be aligned to 8 bytes, got 12"),
-        (5, -1, "batch must be at least 0, got -1"),
-        (5, 2**62, r"the size of \w+ must be less than 2\^63 bytes"),
-        (6, -1, "in_features must be at least 0, got -1"),
-        (7, -1, "out_features must be at least 0, got -1"),
-        (8, 7, "num_knots must be at least 8, got 7"),
-        (9, 0, r"degree must be 1\.\.8, got 0"),
-        (9, 9, r"degree must be 1\.\.8, got 9"),
-        (10, "swish", "base must be one of silu, .*, got 'swish'"),
-        (11, -1, "nu must be at least 0, got -1"),
-        (11, 5, "derivative order of base 'silu' must be at most 4, got 5"),
-        (12, "int8", "dtype must be float32, float64, bfloat16 or float16, got 'int8'"),
-        (13, "float32", "dtype and value_dtype must be both float64 or neither, got one of each"),
-        (14, 0, r"threads must be 1\.\.1024, got 0"),
-    ],
-)
-def test_a_wrong_argument_is_named(core: ModuleType, position: int, value: object, message: str) -> None:
-    arguments, _arrays = forward_arguments()
-    arguments.append(1)
-    arguments[position] = value
-    with pytest.raises(ValueError, match=message):
-        core.cpu_forward(*arguments)
+def test_basis(run_program: Callable[..., str]) -> None:
+    """Intervals, splines and activations, which the core shares with CUDA."""
+    run_program("test_basis", "baseline")
 
 
-def test_empty_tensors_need_no_address(core: ModuleType) -> None:
-    core.cpu_forward(0, 0, 0, 0, 0, 0, 0, 0, 8, 3, "silu", 0, "float32", "float32", 2)
+@pytest.mark.parametrize("isa", ISAS)
+def test_operations(isa: str, run_program: Callable[..., str]) -> None:
+    """The operations, and the bodies of the CUDA kernels, against their definitions."""
+    run_program("test_operations", isa)
 
 
-def test_threads_do_not_change_a_bit(core: ModuleType) -> None:
-    """For any number of OpenMP threads, and for callers on eight Python threads at once."""
-    arguments, arrays = forward_arguments()
-    core.cpu_forward(*arguments, 1)
-    expected = arrays["y"].copy()
-    assert np.isfinite(expected).all()
-
-    def call(threads: int) -> bytes:
-        own, own_arrays = forward_arguments()
-        for _ in range(20):
-            core.cpu_forward(*own, threads)
-        return own_arrays["y"].tobytes()
-
-    with ThreadPoolExecutor(8) as pool:
-        assert set(pool.map(call, [1, 2, 3, 4, 5, 6, 7, 8])) == {expected.tobytes()}
+@pytest.mark.parametrize("isa", ISAS)
+def test_threads(isa: str, run_program: Callable[..., str]) -> None:
+    run_program("test_threads", isa)
 
 
-FORKS = """
-import os, sys
-sys.path.insert(0, sys.argv[1])
-from test_native import forward_arguments
-from fastkan import _C
-arguments, arrays = forward_arguments()
-_C.cpu_forward(*arguments, 2)
-expected = arrays["y"].tobytes()
-for _ in range(20):
-    arrays["y"][:] = 0
-    child = os.fork()
-    if child == 0:
-        _C.cpu_forward(*arguments, 2)
-        os._exit(0 if arrays["y"].tobytes() == expected else 1)
-    assert os.waitpid(child, 0)[1] == 0
-"""
+@pytest.mark.parametrize("isa", ISAS)
+def test_random_cases(isa: str, run_program: Callable[..., str]) -> None:
+    count = CASES // len(ISAS)
+    run_program("fuzz", isa, ISAS.index(isa) * count, count)
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
-def test_a_forked_child_still_works(core: ModuleType) -> None:
-    """OpenMP's pool does not survive a fork: without care the first call of the child hangs."""
-    subprocess.run([sys.executable, "-c", FORKS, HERE], check=True, timeout=60)
+def test_no_data_race(tmp_path: Path) -> None:
+    """Under the thread sanitizer; std_threads.cpp takes the place of OpenMP, which it does not understand."""
+    compiler = [flag for flag in compiler_with(tmp_path, "-fsanitize=thread") if flag != "-fopenmp"]
+    jobs: dict[str, list[object]] = {
+        "kernels.o": [*isa_flags()["baseline"], *KERNELS, CPU / "isa" / "kernels.cpp"],
+        "isa.o": ["-DFASTKAN_ONLY=baseline", CPU / "isa.cpp"],
+    }
+    for source in (CPU / "cpu.cpp", CPU / "workspace.cpp", HERE / "std_threads.cpp", HERE / "test_threads.cpp"):
+        jobs[f"{source.stem}.o"] = [source]
+    compile_all(compiler, tmp_path, jobs)
+    build = run(*compiler, *(tmp_path / name for name in jobs), "-o", tmp_path / "test_threads")
+    assert build.returncode == 0, build.stderr
+    result = run(tmp_path / "test_threads")
+    assert result.returncode == 0, result.stdout + result.stderr

@@ -28,7 +28,9 @@ Results<T> by_cuda_bodies(const Case<T>& c) {
   Results<T> out = make_results<T>(c.problem, T(7));
   const T *x = c.x.data(), *knots = c.knots.data();
   for_every_index(out[kForward], ForwardElement<T>{c.problem, x, c.weight.data(), c.factors(), knots});
-  for_every_index(out[kGradInput], GradInputElement<T>{c.problem, x, c.weight.data(), c.g.data(), knots});
+  Problem of_order_mu = c.problem;
+  of_order_mu.nu = c.problem.mu;
+  for_every_index(out[kGradInput], GradInputElement<T>{of_order_mu, x, c.weight.data(), c.g.data(), knots});
   for_every_index(out[kGradWeight], GradWeightElement<T>{c.problem, x, c.g.data(), c.factors(), knots});
   for_every_index(out[kGram], GramElement<T>{c.problem, x, c.factors(), knots});
   for_every_index(out[kQuadratic], QuadraticElement<T>{c.problem, x, c.form.data(), knots});
@@ -36,13 +38,50 @@ Results<T> by_cuda_bodies(const Case<T>& c) {
 }
 
 template <class T>
-void test_case(const Problem& problem, Spacing spacing, bool weighted) {
-  const Case<T> c = make_case<T>(problem, spacing, weighted);
+void test_case(const Problem& problem, Spacing spacing, bool weighted, bool together) {
+  Case<T> c = make_case<T>(problem, spacing, weighted);
+  c.together = together;
   const Results<Sum> expected = by_definition(c);
   const Results<T> serial = on_cpu(c, 1);
   check_close(serial, expected);
   check_close(by_cuda_bodies(c), expected);
   check_same_bits(serial, on_cpu(c, 4));
+}
+
+// Tensors of 16 bit: as the definition says for the numbers they hold, rounded once.
+void test_storage(Stored stored) {
+  int n = 0;
+  for (const auto& shape : {std::array<int64_t, 3>{33, 3, 5}, {70, 17, 16}, {5, 2, 64}, {600, 2, 515}}) {
+    Case<float> c = make_case<float>({shape[0], shape[1], shape[2], 12, 3, Base(n % 6), n % 3, n % 2},
+                                     Spacing::uniform, n % 2);
+    c.stored = stored;
+    c.together = n++ != 1;
+    const Results<float> serial = on_cpu(c, 1);
+    check_close(serial, by_definition(c), stored);
+    check_same_bits(serial, on_cpu(c, 4));
+  }
+}
+
+// Every number of 16 bit comes back from float32, and numbers between two go to the nearer, or the even, one.
+void test_rounding() {
+  for (const Storage storage : {Storage::bfloat16, Storage::float16})
+    for (uint32_t bits = 0; bits < 0x10000; ++bits) {
+      const float value = widened(uint16_t(bits), storage);
+      if (std::isnan(value)) {
+        CHECK(std::isnan(widened(narrowed(value, storage), storage)), "%x", unsigned(bits));
+        continue;
+      }
+      CHECK(narrowed(value, storage) == bits, "%x", unsigned(bits));
+      const float next = widened(uint16_t(bits + 1), storage);
+      if (!std::isfinite(value) || !std::isfinite(next) || (bits & 0x7fff) == 0x7fff) continue;
+      const float middle = float((double(value) + next) / 2);
+      CHECK(narrowed(middle, storage) == (bits & 1 ? bits + 1 : bits), "%x", unsigned(bits));
+      CHECK(narrowed(std::nextafter(middle, value), storage) == bits, "%x", unsigned(bits));
+      CHECK(narrowed(std::nextafter(middle, next), storage) == bits + 1, "%x", unsigned(bits));
+    }
+  CHECK(narrowed(65519.996f, Storage::float16) == 0x7bff && narrowed(65520.f, Storage::float16) == 0x7c00,
+        "largest");
+  CHECK(narrowed(-3.4e38f, Storage::bfloat16) == 0xff80, "infinity");
 }
 
 // A NaN makes its row, its input's gradients and its own element NaN, and nothing else, whatever the base and
@@ -52,6 +91,7 @@ void test_nan(Base base, int64_t nu) {
   const Problem problem{3, 2, 4, 12, 3, base, nu, 0};
   Case<T> c = make_case<T>(problem, Spacing::uniform, true);
   c.x[1 * 2 + 1] = std::numeric_limits<T>::quiet_NaN();  // row 1, input 1
+  c.together = nu == 1;
   for (const Results<T>& out : {on_cpu(c, 1), by_cuda_bodies(c)}) {
     const auto expect = [&](Operation op, const auto& is_nan) {
       for (int64_t n = 0; n < out[op].size(); ++n)
@@ -76,9 +116,11 @@ void test_type() {
         const auto base = Base(n % 6);
         const Problem problem{shape[0], shape[1], shape[2], grid + 2 * degree + 1,
                               degree,   base,     n % 5,    n % 3};
-        test_case<T>(problem, Spacing(n % 3), n % 2 == 0);
+        test_case<T>(problem, Spacing(n % 3), n % 2 == 0, n % 7 < 3);
         ++n;
       }
+  test_case<T>({1100, 2, 9, 80, 3, Base::silu, 0, 1}, Spacing::random, false, true);   // a search, two tiles
+  test_case<T>({8200, 1, 3, 12, 3, Base::silu, 0, 0}, Spacing::uniform, false, true);  // rows in two parts
   for (const Base base : {Base::silu, Base::zero, Base::relu})
     for (const int64_t nu : {0, 1, 4}) test_nan<T>(base, nu);
 }
@@ -89,5 +131,10 @@ void test_type() {
 int main() {
   fastkan::test::test_type<float>();
   fastkan::test::test_type<double>();
+  fastkan::test::test_rounding();
+  using fastkan::Storage;
+  for (const Storage rows : {Storage::float32, Storage::bfloat16, Storage::float16})
+    for (const Storage values : {Storage::float32, Storage::bfloat16, Storage::float16})
+      fastkan::test::test_storage({rows, values});
   std::puts("ok");
 }
