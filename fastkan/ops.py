@@ -39,6 +39,33 @@ def _check_orders(base: str, orders: Sequence[int]) -> None:
         check_base(base, order)
 
 
+WEIGHTS = {"forward": 1, "grad_input": 1, "quadratic": 1}  # position of the tensor [I, M, O or M]
+GRADS = {"grad_input": 2, "grad_weight": 1}  # of grad_output [B, O]
+FACTORS = {"forward": 2, "grad_weight": 2, "gram": 1}  # of row_weight [B, I]
+
+
+def _check_shapes(x: Tensor, knots: Tensor, degree: int, weight: Any, grad_output: Any, row_weight: Any) -> None:
+    """Raise where tensors do not fit together, so that no kernel leaves their memory.
+
+    What a user passes was checked before; but `.data`, and so `refine`, can resize a saved tensor that takes no gradient.
+    """
+    (rows, inputs), slots = x.shape, knots.shape[1] - degree
+    outputs = None if weight is None else weight.shape[2]
+    fits = inputs == knots.shape[0] and (weight is None or weight.shape[:2] == (inputs, slots))
+    if grad_output is not None:
+        fits = fits and grad_output.shape == (rows, grad_output.shape[1] if outputs is None else outputs)
+    if not (fits and (row_weight is None or row_weight.shape == x.shape)):
+        shapes = {"x": x, "knots": knots, "weight": weight, "grad_output": grad_output, "row_weight": row_weight}
+        received = ", ".join(f"{name} {tuple(t.shape)}" for name, t in shapes.items() if t is not None)
+        raise RuntimeError(
+            f"shapes: expected tensors of one layer of degree {degree}, received {received}; was one resized after forward?"
+        )
+
+
+def _at(positions: dict[str, int], name: str, arguments: Sequence[Any]) -> Any:
+    return arguments[positions[name]] if name in positions else None
+
+
 def _compute(name: str, provider: Any, arguments: Sequence[Any], takes_half: bool = False) -> Tensor:
     """Run one operation of a provider (a Backend, or the reference module), in its compute dtype unless it takes float16."""
     first = FIRST_SETTING[name]
@@ -55,6 +82,10 @@ def _implementation(name: str) -> Callable[..., Tensor]:
     def run(*arguments: Any) -> Tensor:
         x, (degree, base, backend, *orders) = arguments[0], arguments[first + 1 :]
         _check_orders(base, orders)
+        others = (_at(positions, name, arguments) for positions in (WEIGHTS, GRADS, FACTORS))
+        _check_shapes(x, arguments[first], degree, *others)
+        if name == "quadratic" and arguments[1].shape[1] != arguments[1].shape[2]:
+            raise RuntimeError(f"shapes: expected form [I, M, M], received {tuple(arguments[1].shape)}")
         chosen = backends.select(backend or backends.resolve(None), x.device, x.dtype, degree)
         return _compute(name, chosen, arguments, chosen.takes_half)
 
@@ -216,6 +247,7 @@ def _provider_of_both(x: Tensor, degree: int, backend: str) -> Any:
 def _run_gradients(x: Tensor, weight: Tensor, grad_output: Tensor, row_weight: Tensor | None, *settings: Any) -> Any:
     knots, degree, base, backend, nu = settings
     _check_orders(base, (nu, nu + 1))
+    _check_shapes(x, knots, degree, weight, grad_output, row_weight)
     run = _provider_of_both(x, degree, backend)
     return run(x, weight, grad_output, row_weight, knots.to(compute_dtype(x.dtype)), degree, base, nu)
 

@@ -195,3 +195,31 @@ def test_checkpoint_and_hooks(backend):
     direct = torch.autograd.grad(layer(x).square().sum(), x)
     replayed = torch.utils.checkpoint.checkpoint(layer, x, use_reentrant=False)
     assert torch.equal(direct[0], torch.autograd.grad(replayed.square().sum(), x)[0])
+
+
+@pytest.mark.parametrize("change", ["refine", "weight"])
+def test_a_frozen_weight_resized_after_forward_raises(change, backend):
+    """It is saved as it is; autograd does not see `.data`, and a kernel would leave its memory."""
+    layer = fastkan.KANLinear(3, 4, backend=backend).requires_grad_(False)
+    x = torch.randn(5, 3, requires_grad=True)
+    y = layer(x).sum()
+    if change == "refine":
+        layer.refine(11)
+    else:
+        layer.weight.data = torch.randn(1, 1, 1)
+    with pytest.raises(RuntimeError, match=r"shapes: expected tensors of one layer of degree 3, received .*resized"):
+        y.backward()
+
+
+def test_a_trainable_weight_resized_after_forward_counts_as_it_was(backend):
+    layer, x = fastkan.KANLinear(3, 4, backend=backend), torch.randn(5, 3, requires_grad=True)
+    (expected,) = torch.autograd.grad(layer(x).sum(), x)
+    y = layer(x).sum()
+    layer.refine(11)
+    assert torch.equal(torch.autograd.grad(y, x)[0], expected)
+
+
+def test_quadratic_needs_a_square_form(backend):
+    x, knots = torch.randn(5, 3), torch.linspace(-2, 2, 12).expand(3, -1)
+    with pytest.raises(RuntimeError, match="shapes: expected"):
+        ops.quadratic(x, torch.randn(3, 8, 9), knots, 3, "silu", backend, 0, 0)

@@ -50,7 +50,7 @@ def test_thread_count_is_respected(threads, expected):
 import os, torch, fastkan
 from fastkan import backends, ops
 torch.set_num_threads({threads})
-x, weight, knots = torch.randn(4096, 32), torch.randn(32, 8, 64), torch.linspace(-2, 2, 12).repeat(32, 1)
+x, weight, knots = torch.randn(4096, 32), torch.randn(32, 9, 64), torch.linspace(-2, 2, 12).repeat(32, 1)
 before = len(os.listdir('/proc/self/task'))
 for _ in range(3):
     y = ops.forward(x, weight, None, knots, 3, 'silu', 'cpu', 0)
