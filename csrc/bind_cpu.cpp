@@ -1,25 +1,9 @@
 // The CPU half of fastkan._C; what each operation computes is written down in cpu/cpu.h.
 #include "bind.h"
-#include "check.h"
-#include "cpu/cpu.h"
+#include "check_cpu.h"
 
 namespace fastkan {
 namespace {
-
-using Address = std::uintptr_t;
-using Name = const std::string&;
-
-Cpu make_backend(int64_t threads) { return {int(checked("threads", threads, 1, 1024))}; }
-
-// Intervals, and one number more for the rows outside, are kept in 16 bit while rows are sorted.
-constexpr int64_t kMostKnots = 65536;
-
-Problem checked_cpu_problem(int64_t B, int64_t I, int64_t O, int64_t K, int64_t degree, Name base, int64_t nu,
-                            int64_t mu) {
-  if (K > kMostKnots)
-    refuse("num_knots", "at most " + std::to_string(kMostKnots) + " for backend cpu", std::to_string(K));
-  return checked_problem(B, I, O, K, degree, base, nu, mu);
-}
 
 Storage parse_storage(const char* argument, Name dtype) {
   if (dtype == "float32") return Storage::float32;

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from fastkan import reference
-from fastkan.compiled import cpu_operations, cuda_operations, extension
+from fastkan.compiled import Stack, cpu_operations, cpu_stack, cuda_operations, extension
 
 MAX_DEGREE = 8  # of the compiled core (fixed-size local arrays in csrc/basis.h) and the kernels
 
@@ -26,7 +26,7 @@ class Backend:
     """One provider of the five operations; `declines(device, dtype, degree)` is None or the reason why it cannot serve.
 
     `gradients(x, weight, grad_output, row_weight, knots, degree, base, nu)` is (grad_input of order nu + 1, grad_weight of order
-    nu) where a provider makes both at less than the price of each.
+    nu) where a provider makes both at less than the price of each; `stack` serves layers one after another in one call.
     """
 
     name: str
@@ -38,6 +38,7 @@ class Backend:
     quadratic: Callable[..., Tensor]
     declines: Callable[[torch.device, torch.dtype, int], str | None]
     gradients: Callable[..., tuple[Tensor, Tensor]] | None = None
+    stack: Stack | None = None
     takes_half: bool = False  # float16 and bfloat16 tensors as they are; else it is given float32 copies
 
 
@@ -128,6 +129,7 @@ TABLE = (
         "C++, threads, local support (csrc/cpu)",
         **cpu_operations(),
         declines=_compiled_declines("cpu", _core_missing),
+        stack=cpu_stack(),
         takes_half=True,
     ),
     Backend(

@@ -4,8 +4,9 @@ Letters: B rows, I inputs, O outputs, M slots, K knots per input (docs/design.md
 """
 
 import importlib
+from collections.abc import Callable, Sequence
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -91,6 +92,51 @@ def cpu_operations() -> dict[str, Any]:
 
     operations = (forward, grad_input, grad_weight, gram, quadratic, gradients)
     return {operation.__name__: operation for operation in operations}
+
+
+class Stack(NamedTuple):
+    """A stack of layers in one call, forward and backward (docs/design.md, section 5); float32 or float64, one for all tensors.
+
+    Layer l takes widths[l] features to widths[l + 1] and has num_knots[l] knots an input. weights, knots and biases are
+    contiguous and not empty.
+    """
+
+    forward: Callable[..., list[Tensor]]
+    gradients: Callable[..., tuple[list[Tensor | None], list[Tensor | None]]]
+
+
+def cpu_stack() -> Stack:
+    """The stack of `_C` on the CPU."""
+
+    def addresses(tensors: Sequence[Tensor | None]) -> list[int]:
+        return [0 if t is None else t.data_ptr() for t in tensors]
+
+    def forward(x, weights, knots, biases, degree, base, widths, num_knots):
+        """The output of every layer: B rows, but the last one's in the shape of x [..., I]."""
+        x, batch = x.contiguous(), x.numel() // widths[0]
+        outputs = [x.new_empty(batch, width) for width in widths[1:-1]]
+        outputs.append(x.new_empty(*x.shape[:-1], widths[-1]))
+        extension.cpu_stack_forward(
+            x.data_ptr(), *map(addresses, (weights, knots, biases, outputs)),
+            batch, widths, num_knots, degree, base, DTYPE_NAMES[x.dtype], torch.get_num_threads(),
+        )  # fmt: skip
+        return outputs
+
+    def gradients(inputs, weights, knots, g, added, wanted_inputs, wanted_weights, degree, base, widths, num_knots):
+        """(gradients of the layers' inputs, of their weights), None where not wanted, from that of the last output.
+
+        added: gradients that reach the inputs from elsewhere, or None. An input's is wanted where any of a lower layer is.
+        """
+        inputs, g, added = _contiguous(*inputs), g.contiguous(), _contiguous(*added)
+        grad_inputs = [torch.empty_like(t) if wanted else None for t, wanted in zip(inputs, wanted_inputs, strict=True)]
+        grad_weights = [torch.empty_like(t) if wanted else None for t, wanted in zip(weights, wanted_weights, strict=True)]
+        extension.cpu_stack_gradients(
+            *map(addresses, (inputs, weights, knots)), g.data_ptr(), *map(addresses, (added, grad_inputs, grad_weights)),
+            g.numel() // widths[-1], widths, num_knots, degree, base, DTYPE_NAMES[g.dtype], torch.get_num_threads(),
+        )  # fmt: skip
+        return grad_inputs, grad_weights
+
+    return Stack(forward, gradients)
 
 
 def cuda_operations() -> dict[str, Any]:

@@ -20,12 +20,13 @@ ALLOWED = {
     "compiled": {"reference", "precision", "_C"},
     "backends": {"compiled", "reference"},
     "ops": {"precision", "backends", "reference", "bases", "compat", "derivatives"},
+    "stack": {"ops", "backends", "compat", "derivatives"},
     "functional": {"ops", "backends", "bases"},
     "grid": {"ops", "reference"},
     "info": {"backends"},
     "profile": {"precision", "profile", "backends", "functional", "info", "nn"},
     "__main__": {"info", "profile"},
-    "nn": {"nn", "functional", "grid", "reference", "backends", "bases"},
+    "nn": {"nn", "functional", "stack", "grid", "reference", "backends", "bases"},
 }
 
 

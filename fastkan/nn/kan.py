@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from fastkan import stack
 from fastkan.nn.linear import KANLinear
+
+
+def _is_bare(layer: nn.Module) -> bool:
+    """True for a KANLinear that computes what KANLinear.forward says and that no hook watches."""
+    if type(layer) is not KANLinear or layer._compiled_call_impl or "forward" in layer.__dict__:
+        return False
+    return not (layer._forward_hooks or layer._forward_pre_hooks or layer._backward_hooks or layer._backward_pre_hooks)
 
 
 class KAN(nn.Sequential):
@@ -41,6 +49,24 @@ class KAN(nn.Sequential):
         if isinstance(index, slice):
             return nn.Sequential(OrderedDict(list(self._modules.items())[index]))
         return super().__getitem__(index)
+
+    def forward(self, input: Tensor) -> Tensor:
+        """x [..., I] -> [..., O], the layers one after another: in one call where fastkan.stack serves them."""
+        y = None if torch.compiler.is_compiling() else self._in_one_call(input)
+        return super().forward(input) if y is None else y
+
+    def _in_one_call(self, x: Tensor) -> Tensor | None:
+        weights: list[Any] = []
+        knots: list[Any] = []
+        biases: list[Any] = []
+        settings: Any = None
+        for layer in self._modules.values():
+            if not _is_bare(layer) or settings not in (None, settings := (layer.degree, layer.base, layer.backend)):
+                return None
+            weights.append(layer._parameters.get("weight"))
+            knots.append(layer._buffers.get("knots"))
+            biases.append(layer._parameters.get("bias"))
+        return None if settings is None else stack.stack(x, weights, knots, biases, *settings)
 
     if TYPE_CHECKING:
 
