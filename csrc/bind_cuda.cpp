@@ -6,20 +6,9 @@
 namespace fastkan {
 namespace {
 
-using Address = std::uintptr_t;
-using Name = const std::string&;
-
 Cuda make_backend(int64_t device, Address stream) {
   return {int(checked("device", device, 0, std::numeric_limits<int32_t>::max())),
           reinterpret_cast<void*>(stream)};
-}
-
-// Calls body(T()) with the type that dtype names.
-template <class Body>
-void with_type(Name dtype, const Body& body) {
-  if (dtype == "float32") return body(float());
-  if (dtype == "float64") return body(double());
-  refuse("dtype", "float32 or float64", "'" + dtype + "'");
 }
 
 void bind_weight_operations(py::module_& module) {

@@ -31,14 +31,6 @@ std::vector<Problem> checked_problems(int64_t B, Sizes widths, Sizes num_knots, 
   return problems;
 }
 
-// Calls body(T()) with the type that dtype names.
-template <class Body>
-void with_type(Name dtype, const Body& body) {
-  if (dtype == "float32") return body(float());
-  if (dtype == "float64") return body(double());
-  refuse("dtype", "float32 or float64", "'" + dtype + "'");
-}
-
 void forward(Address x, Addresses weights, Addresses knots, Addresses biases, Addresses outputs, int64_t B,
              Sizes widths, Sizes num_knots, int64_t degree, Name base, Name dtype, int64_t threads) {
   const auto problems = checked_problems(B, widths, num_knots, degree, base);

@@ -12,6 +12,9 @@
 
 namespace fastkan {
 
+using Address = std::uintptr_t;
+using Name = const std::string&;
+
 [[noreturn]] inline void refuse(const std::string& argument, const std::string& expected,
                                 const std::string& received) {
   throw std::invalid_argument("fastkan: " + argument + " must be " + expected + ", got " + received);
@@ -70,6 +73,14 @@ inline void check_address(const char* argument, std::uintptr_t address, int64_t 
     refuse(argument, "the address of " + std::to_string(bytes) + " bytes", "0");
   if (address % std::uintptr_t(item_size) != 0)
     refuse(argument, "aligned to " + std::to_string(item_size) + " bytes", std::to_string(address));
+}
+
+// Calls body(T()) with the type that dtype names.
+template <class Body>
+void with_type(Name dtype, const Body& body) {
+  if (dtype == "float32") return body(float());
+  if (dtype == "float64") return body(double());
+  refuse("dtype", "float32 or float64", "'" + dtype + "'");
 }
 
 template <class T>

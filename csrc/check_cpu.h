@@ -6,9 +6,6 @@
 
 namespace fastkan {
 
-using Address = std::uintptr_t;
-using Name = const std::string&;
-
 inline Cpu make_backend(int64_t threads) { return {int(checked("threads", threads, 1, 1024))}; }
 
 // Intervals, and one number more for the rows outside, are kept in 16 bit while rows are sorted.

@@ -7,6 +7,12 @@
 // FASTKAN_HD marks the formulas that CUDA shares, and FASTKAN_INLINE members of shared types. On the host
 // both are local to their object file: csrc/cpu/isa is compiled for several instruction sets, and an inline
 // function that the linker merged across them could run AVX-512 on a machine without it.
+// FASTKAN_INLINE_LAMBDA stands after a lambda's parameters.
+#if defined(__GNUC__)
+#define FASTKAN_INLINE_LAMBDA __attribute__((always_inline))
+#else
+#define FASTKAN_INLINE_LAMBDA
+#endif
 #if defined(__CUDACC__)
 #define FASTKAN_INLINE __host__ __device__
 #define FASTKAN_HD FASTKAN_INLINE

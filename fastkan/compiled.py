@@ -74,21 +74,21 @@ def cpu_operations() -> dict[str, Any]:
         both(x, None, grad_output, row_weight, knots, degree, base, nu, 0, None, grad)
         return grad
 
-    def of_slots(name, x, second, knots, degree, base, nu, mu):
-        wide = compute_dtype(x.dtype)
-        x, second = x.to(wide), None if second is None else second.to(wide)
-        result = reference.EMPTY_RESULT[name](x, second, knots, degree)
+    def of_slots(run, x, second, knots, degree, base, nu, mu, shape):
+        result = x.new_empty(shape, dtype=compute_dtype(x.dtype))
         held = _contiguous(x, second, knots)
-        run = getattr(extension, f"cpu_{name}")
         sizes = (*x.shape, knots.shape[1])
-        run(*map(_pointer, held), result.data_ptr(), *sizes, degree, base, nu, mu, DTYPE_NAMES[wide], torch.get_num_threads())
+        run(*map(_pointer, held), result.data_ptr(), *sizes, degree, base, nu, mu, DTYPE_NAMES[x.dtype], torch.get_num_threads())
         return result
 
     def gram(x, row_weight, knots, degree, base, nu, mu):
-        return of_slots("gram", x, row_weight, knots, degree, base, nu, mu)
+        slots = knots.shape[1] - degree
+        shape = (x.shape[1], slots, slots)
+        return of_slots(extension.cpu_gram, x, row_weight, knots, degree, base, nu, mu, shape)
 
     def quadratic(x, form, knots, degree, base, nu, mu):
-        return of_slots("quadratic", x, form, knots, degree, base, nu, mu)
+        form = form.to(compute_dtype(x.dtype))
+        return of_slots(extension.cpu_quadratic, x, form, knots, degree, base, nu, mu, x.shape)
 
     operations = (forward, grad_input, grad_weight, gram, quadratic, gradients)
     return {operation.__name__: operation for operation in operations}

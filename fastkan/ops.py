@@ -39,12 +39,19 @@ def _check_orders(base: str, orders: Sequence[int]) -> None:
         check_base(base, order)
 
 
-WEIGHTS = {"forward": 1, "grad_input": 1, "quadratic": 1}  # position of the tensor [I, M, O or M]
-GRADS = {"grad_input": 2, "grad_weight": 1}  # of grad_output [B, O]
-FACTORS = {"forward": 2, "grad_weight": 2, "gram": 1}  # of row_weight [B, I]
+# Positions of the tensors that must fit x and knots: (weight [I, M, O] or form [I, M, M], grad_output [B, O], row_weight [B, I])
+ROLES: dict[str, tuple[int | None, int | None, int | None]] = {
+    "forward": (1, None, 2),
+    "grad_input": (1, 2, None),
+    "grad_weight": (None, 1, 2),
+    "gram": (None, None, 1),
+    "quadratic": (1, None, None),
+}
 
 
-def _check_shapes(x: Tensor, knots: Tensor, degree: int, weight: Any, grad_output: Any, row_weight: Any) -> None:
+def _check_shapes(
+    x: Tensor, knots: Tensor, degree: int, weight: Any, grad_output: Any, row_weight: Any, square: bool = False
+) -> None:
     """Raise where tensors do not fit together, so that no kernel leaves their memory.
 
     What a user passes was checked before; but `.data`, and so `refine`, can resize a saved tensor that takes no gradient.
@@ -52,6 +59,7 @@ def _check_shapes(x: Tensor, knots: Tensor, degree: int, weight: Any, grad_outpu
     (rows, inputs), slots = x.shape, knots.shape[1] - degree
     outputs = None if weight is None else weight.shape[2]
     fits = inputs == knots.shape[0] and (weight is None or weight.shape[:2] == (inputs, slots))
+    fits = fits and not (square and outputs != slots)
     if grad_output is not None:
         fits = fits and grad_output.shape == (rows, grad_output.shape[1] if outputs is None else outputs)
     if not (fits and (row_weight is None or row_weight.shape == x.shape)):
@@ -60,10 +68,6 @@ def _check_shapes(x: Tensor, knots: Tensor, degree: int, weight: Any, grad_outpu
         raise RuntimeError(
             f"shapes: expected tensors of one layer of degree {degree}, received {received}; was one resized after forward?"
         )
-
-
-def _at(positions: dict[str, int], name: str, arguments: Sequence[Any]) -> Any:
-    return arguments[positions[name]] if name in positions else None
 
 
 def _compute(name: str, provider: Any, arguments: Sequence[Any], takes_half: bool = False) -> Tensor:
@@ -77,15 +81,13 @@ def _compute(name: str, provider: Any, arguments: Sequence[Any], takes_half: boo
 
 
 def _implementation(name: str) -> Callable[..., Tensor]:
-    first = FIRST_SETTING[name]
+    first, roles, square = FIRST_SETTING[name], ROLES[name], name == "quadratic"
 
     def run(*arguments: Any) -> Tensor:
         x, (degree, base, backend, *orders) = arguments[0], arguments[first + 1 :]
         _check_orders(base, orders)
-        others = (_at(positions, name, arguments) for positions in (WEIGHTS, GRADS, FACTORS))
-        _check_shapes(x, arguments[first], degree, *others)
-        if name == "quadratic" and arguments[1].shape[1] != arguments[1].shape[2]:
-            raise RuntimeError(f"shapes: expected form [I, M, M], received {tuple(arguments[1].shape)}")
+        weight, grad_output, row_weight = (None if position is None else arguments[position] for position in roles)
+        _check_shapes(x, arguments[first], degree, weight, grad_output, row_weight, square)
         chosen = backends.select(backend or backends.resolve(None), x.device, x.dtype, degree)
         return _compute(name, chosen, arguments, chosen.takes_half)
 

@@ -23,12 +23,24 @@ int tile_rows(const Problem& problem) {
   return int(std::max<int64_t>(std::min(wanted, problem.batch), 1));
 }
 
+// What every operation's call starts with.
+template <class T>
+Call<T> start_call(const Problem& problem, Source x, Source row_weight, const T* knots) {
+  Call<T> call;
+  call.problem = problem;
+  call.x = x;
+  call.row_weight = row_weight;
+  call.knots = knots;
+  call.tile_rows = tile_rows(problem);
+  call.chunk_inputs = 1;
+  return call;
+}
+
 // The most inputs, at most 64, with which a task's workspace stays within its bound.
 template <class T, class Bytes>
 void choose_inputs(Call<T>& call, const Bytes& bytes) {
   call.chunk_inputs = int(std::clamp<int64_t>(call.problem.in_features, 1, 64));
-  while (call.chunk_inputs > 1 && bytes(call) > kWorkspace / 4)
-    call.chunk_inputs = (call.chunk_inputs + 1) / 2;
+  while (call.chunk_inputs > 1 && bytes(call) > kWorkspace) call.chunk_inputs = (call.chunk_inputs + 1) / 2;
 }
 
 Range block_at(int64_t index, int64_t total, int64_t block) {
@@ -59,14 +71,9 @@ void Cpu::forward(const Problem& problem, Source x, Source weight, Source row_we
                   Target y) const {
   if (is_empty(problem)) return clear(y, problem.batch * problem.out_features);
   const Kernels<T>& isa = kernels<T>();
-  Call<T> call;
-  call.problem = problem;
-  call.x = x;
+  Call<T> call = start_call(problem, x, row_weight, knots);
   call.weight = weight;
-  call.row_weight = row_weight;
-  call.knots = knots;
   call.y = y;
-  call.tile_rows = tile_rows(problem);
   const int64_t columns = 512, row_tiles = block_count(problem.batch, call.tile_rows),
                 column_tiles = block_count(problem.out_features, columns);
   const Range widest{0, std::min(columns, problem.out_features)};
@@ -87,17 +94,12 @@ void Cpu::gradients(const Problem& problem, int64_t grad_input_nu, Source x, Sou
     return clear(grad_weight, size);
   }
   const Kernels<T>& isa = kernels<T>();
-  Call<T> call;
-  call.problem = problem;
-  call.x = x;
+  Call<T> call = start_call(problem, x, row_weight, knots);
   call.weight = weight;
   call.g = g;
-  call.row_weight = row_weight;
-  call.knots = knots;
   call.grad_input = grad_input;
   call.grad_input_nu = grad_input_nu;
   call.grad_weight = grad_weight;
-  call.tile_rows = tile_rows(problem);
   choose_inputs(call, isa.gradients_bytes);
 
   const int64_t splits = row_splits(problem), split_rows = block_count(B, splits);
@@ -110,9 +112,7 @@ void Cpu::gradients(const Problem& problem, int64_t grad_input_nu, Source x, Sou
   const size_t bytes = isa.gradients_bytes(call);
   parallel_for(splits * input_tasks, threads_for(problem, threads), [&](int64_t task) {
     Call<T> own = call;
-    if (separate)
-      own.grad_weight = {parts.data() + task / input_tasks * size,
-                         sizeof(T) == 8 ? Storage::float64 : Storage::float32};
+    if (separate) own.grad_weight = {parts.data() + task / input_tasks * size, kStorage<T>};
     isa.gradients(own, block_at(task / input_tasks, B, split_rows), block_at(task % input_tasks, I, inputs),
                   workspace(bytes));
   });
@@ -127,13 +127,7 @@ void Cpu::gradients(const Problem& problem, int64_t grad_input_nu, Source x, Sou
 template <class T>
 void Cpu::gram(const Problem& problem, Source x, Source row_weight, const T* knots, T* out) const {
   const Kernels<T>& isa = kernels<T>();
-  Call<T> call;
-  call.problem = problem;
-  call.x = x;
-  call.row_weight = row_weight;
-  call.knots = knots;
-  call.tile_rows = tile_rows(problem);
-  call.chunk_inputs = 1;
+  const Call<T> call = start_call(problem, x, row_weight, knots);
   const size_t bytes = isa.gram_bytes(call);
   parallel_for(problem.in_features, threads_for(problem, threads),
                [&](int64_t i) { isa.gram(call, {i, i + 1}, out, workspace(bytes)); });
@@ -142,12 +136,7 @@ void Cpu::gram(const Problem& problem, Source x, Source row_weight, const T* kno
 template <class T>
 void Cpu::quadratic(const Problem& problem, Source x, const T* form, const T* knots, T* out) const {
   const Kernels<T>& isa = kernels<T>();
-  Call<T> call;
-  call.problem = problem;
-  call.x = x;
-  call.knots = knots;
-  call.tile_rows = tile_rows(problem);
-  call.chunk_inputs = 1;
+  const Call<T> call = start_call(problem, x, {}, knots);
   const size_t bytes = isa.gram_bytes(call);
   const int64_t tiles = block_count(problem.batch, call.tile_rows);
   parallel_for(tiles * problem.in_features, threads_for(problem, threads), [&](int64_t task) {

@@ -14,6 +14,9 @@ struct Range {
   FASTKAN_INLINE int64_t size() const { return end - begin; }
 };
 
+// The size of the next block: what is left, but at most that many
+FASTKAN_HD int block_size(int64_t left, int64_t most) { return int(left < most ? left : most); }
+
 // One call of an operation; the arguments it does not have are null. T computes.
 template <class T>
 struct Call {

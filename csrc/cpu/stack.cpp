@@ -4,9 +4,6 @@ namespace fastkan {
 namespace {
 
 template <class T>
-constexpr Storage kStorage = sizeof(T) == 8 ? Storage::float64 : Storage::float32;
-
-template <class T>
 Source source(const T* data) {
   return {data, kStorage<T>};
 }

@@ -25,6 +25,10 @@ struct Target {
   Storage storage = Storage::float32;
 };
 
+// Of a type that computes.
+template <class T>
+constexpr Storage kStorage = sizeof(T) == 8 ? Storage::float64 : Storage::float32;
+
 struct Bfloat16 {
   uint16_t bits;
 };

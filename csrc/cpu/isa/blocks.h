@@ -1,6 +1,6 @@
 // The three inner kernels: a chunk against one block of NV vectors of outputs. In all of them the weight rows
-// of an interval, or the sums for them, stay in registers while its rows run past: R - 1 + 1 multiply-adds a
-// vector (the splines but for the pivot, and the base) and one addition.
+// of an interval, or the sums for them, stay in registers while its rows run past: R multiply-adds a vector
+// (the splines but for the pivot, and the base) and one addition.
 #pragma once
 
 #include "rows.h"
@@ -20,7 +20,6 @@ FASTKAN_NOINLINE void forward_block(const Problem& problem, const Chunk<T>& chun
     const T* const next = slots + (i + 1 < chunk.inputs ? weight.input_stride : 0);
     const uint16_t *const starts = chunk.starts_of(i), *const order = chunk.order_of(i);
     const T *const values = chunk.values_of(i, set), *const base_values = values + set.base() * stride;
-    const Grid<T> grid = chunk.grid_of(problem, i);
     Lanes<T> base[NV];
     for (int v = 0; v < NV; ++v) base[v] = load(slots + problem.splines() * weight.slot_stride + v * w);
     for (int j = 0; j <= chunk.intervals; ++j) {
@@ -29,7 +28,7 @@ FASTKAN_NOINLINE void forward_block(const Problem& problem, const Chunk<T>& chun
       Lanes<T> rows[N][NV] = {};
       const bool inside = R > 0 && j < chunk.intervals;
       if constexpr (R > 0) {
-        if (inside) load_differences<T, R, NV>(problem, set, grid, j, slots, weight.slot_stride, rows);
+        if (inside) load_differences<T, R, NV>(problem, set, j, slots, weight.slot_stride, rows);
       }
       if (!inside) {  // only the base speaks; a NaN among the other values stays out of it
         for (int q = starts[j]; q < starts[j + 1]; ++q) {
@@ -66,7 +65,6 @@ FASTKAN_NOINLINE void grad_input_block(const Problem& problem, const Chunk<T>& c
     const T* const next = slots + (i + 1 < chunk.inputs ? weight.input_stride : 0);
     const uint16_t *const starts = chunk.starts_of(i), *const order = chunk.order_of(i);
     const T *const values = chunk.values_of(i, set), *const base_values = values + set.base() * stride;
-    const Grid<T> grid = chunk.grid_of(problem, i);
     T* const grad = grads + i * stride;
     Lanes<T> base[NV];
     for (int v = 0; v < NV; ++v) base[v] = load(slots + problem.splines() * weight.slot_stride + v * w);
@@ -76,9 +74,9 @@ FASTKAN_NOINLINE void grad_input_block(const Problem& problem, const Chunk<T>& c
       Lanes<T> rows[N][NV] = {};
       const bool inside = R > 0 && j < chunk.intervals;
       if constexpr (R > 0) {
-        if (inside) load_differences<T, R, NV>(problem, set, grid, j, slots, weight.slot_stride, rows);
+        if (inside) load_differences<T, R, NV>(problem, set, j, slots, weight.slot_stride, rows);
       }
-      const auto product = [&](int q) __attribute__((always_inline)) {
+      const auto product = [&](int q) FASTKAN_INLINE_LAMBDA {
         const T* const row = g + int64_t(order[q]) * (NV * w);
         Lanes<T> total{};
         for (int v = 0; v < NV; ++v) {
@@ -119,7 +117,6 @@ FASTKAN_NOINLINE void grad_weight_block(const Problem& problem, const Chunk<T>& 
     const T* const next = slots + (i + 1 < chunk.inputs ? grads.input_stride : 0);
     const uint16_t *const starts = chunk.starts_of(i), *const order = chunk.order_of(i);
     const T *const values = chunk.values_of(i, set), *const base_values = values + set.base() * stride;
-    const Grid<T> grid = chunk.grid_of(problem, i);
     Lanes<T> base[NV] = {};
     for (int j = 0; j <= chunk.intervals; ++j) {
       if (j < problem.slots()) prefetch_row<T, NV>(next + j * grads.slot_stride);
@@ -146,14 +143,7 @@ FASTKAN_NOINLINE void grad_weight_block(const Problem& problem, const Chunk<T>& 
           base[v] += base_values[q] * g_row[v];
         }
       }
-      if constexpr (R > 0) {
-        if (set.sum_is_zero())
-          for (int v = 0; v < NV; ++v) sums[P][v] = Lanes<T>{};
-        for (int r = 0; r < R; ++r)
-          if (r != P)
-            for (int v = 0; v < NV; ++v) sums[P][v] -= sums[r][v];
-        add_to_rows<T, R, NV>(problem, set.row_nu, grid, j, sums, slots, grads.slot_stride);
-      }
+      if constexpr (R > 0) add_to_rows<T, R, NV>(problem, set, j, sums, slots, grads.slot_stride);
     }
     T* const base_row = slots + problem.splines() * grads.slot_stride;
     for (int v = 0; v < NV; ++v) store(base_row + v * w, load(base_row + v * w) + base[v]);

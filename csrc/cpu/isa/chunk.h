@@ -11,36 +11,53 @@
 namespace fastkan {
 namespace FASTKAN_ISA {
 
-// What the kernels multiply with, for one derivative order nu. A nu-th derivative is a spline of degree p -
-// nu of nu times differenced coefficients on the same knots, so `splines` = p - nu + 1 coefficients take part
-// (none for nu > p). The values of those splines sum to 1, so one of them, the pivot, is not stored: with D_r
-// = C_r - C_pivot, sum_r B_r C_r = C_pivot + sum_{r != pivot} B_r D_r, an addition in place of a
-// multiply-add. Of high degree, whose coefficients partly cancel, the splines are differentiated and not the
-// coefficients (row_nu = 0): for p = 8 the error falls from 3.2 to 1.3 times plain PyTorch's. Their values
-// sum to 0. Arrays of a set, each over the sorted rows: the splines but for the pivot, the base, and with row
+// What the kernels multiply with, for one derivative order nu: the p + 1 splines alive at x, none for nu > p.
+// Their values sum to 1, their derivatives to 0, so one of them, the pivot, is not stored: with D_r = C_r -
+// C_pivot, sum_r B_r C_r = C_pivot + sum_{r != pivot} B_r D_r, an addition in place of a multiply-add, or
+// nothing. Arrays of a set, each over the sorted rows: the splines but for the pivot, the base, and with row
 // weights (which multiply all of them) the row weight, as the pivot's value.
-// The highest degree whose coefficients are differenced. None for now: on very uneven knots the differences
-// are so large that nothing is left of a derivative in float32 (found by random cases); at p = 3 this costs X
-// some 10 %.
-constexpr int kDifferenced = 0;
-
 struct Values {
   int splines = -1;  // none of this is wanted
   int64_t nu = 0;
-  int row_nu = 0;
   bool weighted = false;
   int first = 0;  // the first of its arrays
 
   Values() = default;
-  Values(const Problem& problem, int64_t order, bool with_factors) : nu(order), weighted(with_factors) {
-    const int p = problem.degree;
-    row_nu = nu > p || p > kDifferenced ? 0 : int(nu);
-    splines = nu > p ? 0 : p - row_nu + 1;
-  }
-  bool sum_is_zero() const { return nu > row_nu; }
+  Values(const Problem& problem, int64_t order, bool with_factors)
+      : splines(order > problem.degree ? 0 : problem.degree + 1), nu(order), weighted(with_factors) {}
   int base() const { return splines > 1 ? splines - 1 : 0; }  // the base's array
   int arrays() const { return splines < 0 ? 0 : base() + 1 + (weighted && splines > 0); }
 };
+
+template <int N>
+struct Size {
+  static constexpr int value = N;
+};
+
+// Calls body(Size<splines>): 0, or p + 1 for a degree p of 1 to kMaxDegree.
+template <class Body>
+FASTKAN_HD void with_splines(int splines, const Body& body) {
+  switch (splines) {
+    case 0:
+      return body(Size<0>{});
+    case 2:
+      return body(Size<2>{});
+    case 3:
+      return body(Size<3>{});
+    case 4:
+      return body(Size<4>{});
+    case 5:
+      return body(Size<5>{});
+    case 6:
+      return body(Size<6>{});
+    case 7:
+      return body(Size<7>{});
+    case 8:
+      return body(Size<8>{});
+    case 9:
+      return body(Size<9>{});
+  }
+}
 
 template <int R>
 constexpr int kPivot = R >= 3 ? 1 : 0;
@@ -97,7 +114,7 @@ static Chunk<T> make_chunk(const Call<T>& call, Values first, Values second, int
 
 // ---- the values
 
-// Splines of degree R - 1 (their derivatives of order nu) but for the pivot over the sorted rows of every
+// Splines of degree R - 1, or their derivatives of order nu, but for the pivot over the sorted rows of every
 // interval. Vectors may reach into the next interval, whose values are written after them.
 template <class T, int R>
 static void spline_values(const Grid<T>& grid, int nu, const uint16_t* starts, const T* x, int64_t stride,
@@ -115,35 +132,15 @@ static void spline_values(const Grid<T>& grid, int nu, const uint16_t* starts, c
 }
 
 template <class T>
-static void spline_values(int splines, const Grid<T>& grid, int nu, const uint16_t* starts, const T* x,
-                          int64_t stride, T* out) {
-  switch (splines) {
-    case 2:
-      return spline_values<T, 2>(grid, nu, starts, x, stride, out);
-    case 3:
-      return spline_values<T, 3>(grid, nu, starts, x, stride, out);
-    case 4:
-      return spline_values<T, 4>(grid, nu, starts, x, stride, out);
-    case 5:
-      return spline_values<T, 5>(grid, nu, starts, x, stride, out);
-    case 6:
-      return spline_values<T, 6>(grid, nu, starts, x, stride, out);
-    case 7:
-      return spline_values<T, 7>(grid, nu, starts, x, stride, out);
-    case 8:
-      return spline_values<T, 8>(grid, nu, starts, x, stride, out);
-    case 9:
-      return spline_values<T, 9>(grid, nu, starts, x, stride, out);
-  }
-}
-
-template <class T>
 static void fill_values(const Call<T>& call, const Chunk<T>& chunk, int i, const Values& set) {
   const int rows = chunk.rows;
   const T *const x = chunk.sorted, *const factors = chunk.sorted_factors;
   T* const out = chunk.values + (int64_t(i) * chunk.arrays + set.first) * chunk.stride;
-  spline_values(set.splines, chunk.grid_of(call.problem, i), set.sum_is_zero() ? int(set.nu) : 0,
-                chunk.starts_of(i), x, chunk.stride, out);
+  const Grid<T> grid = chunk.grid_of(call.problem, i);
+  with_splines(set.splines, [&](auto r) {
+    if constexpr (r.value > 0)
+      spline_values<T, r.value>(grid, int(set.nu), chunk.starts_of(i), x, chunk.stride, out);
+  });
   const int base = set.base();
   for (int q = 0; q < rows; q += kLanes<T>)
     store(out + base * chunk.stride + q, base_value(call.problem.base, set.nu, load(x + q)));

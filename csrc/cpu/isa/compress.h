@@ -29,7 +29,7 @@ FASTKAN_HD void store_picked_rows(uint16_t* out, __mmask16 mask, int row) {
                       _mm512_cvtepi32_epi16(_mm512_maskz_compress_epi32(mask, rows)));
 }
 
-// Lanes with low <= x < high, of the first `rows`; with `outside` those that are not
+// Lanes with low <= x < high
 FASTKAN_HD __mmask16 lanes_between(Lanes<float> x, float low, float high) {
   const __mmask16 above = _mm512_cmp_ps_mask(__m512(x), _mm512_set1_ps(low), _CMP_GE_OQ);
   return _mm512_mask_cmp_ps_mask(above, __m512(x), _mm512_set1_ps(high), _CMP_LT_OQ);
@@ -62,7 +62,7 @@ static bool pick_rows(const Grid<T>& grid, int rows, const T* x, const T* factor
   if (occupied > kPicked<T>) return false;
 
   int q = 0;
-  const auto pick = [&](T from, T to, unsigned flip) __attribute__((always_inline)) {
+  const auto pick = [&](T from, T to, unsigned flip) FASTKAN_INLINE_LAMBDA {
     for (int b = 0; b < rows; b += w) {
       const Lanes<T> v = load(x + b);
       const unsigned there = rows - b < w ? (1u << (rows - b)) - 1 : (1u << w) - 1;

@@ -108,7 +108,7 @@ void gram(const Call<T>& call, Range inputs, T* out, char* workspace) {
     T* const own = out + i * size;
     memset(own, 0, size_t(size) * sizeof(T));
     for (int64_t b = 0; b < call.problem.batch; b += call.tile_rows) {
-      const int rows = int(call.problem.batch - b < call.tile_rows ? call.problem.batch - b : call.tile_rows);
+      const int rows = block_size(call.problem.batch - b, call.tile_rows);
       fill_chunk(call, space.chunk, b, rows, i, 1);
       add_gram(call.problem, space.chunk, space.chunk.grid_of(call.problem, 0), space.chunk.starts_of(0),
                own);

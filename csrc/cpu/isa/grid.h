@@ -120,7 +120,7 @@ static void sort_rows(const uint16_t* interval, int rows, int intervals, const T
     start += in_first + in_second;
   }
   starts[buckets] = uint16_t(start);
-  const auto put = [&](uint16_t* place, int b) __attribute__((always_inline)) {
+  const auto put = [&](uint16_t* place, int b) FASTKAN_INLINE_LAMBDA {
     const int q = place[interval[b]]++;
     order[q] = uint16_t(b);
     sorted[q] = x[b];

@@ -29,89 +29,41 @@ FASTKAN_HD void prefetch_row(const T* row) {
   for (int v = 0; v < NV; ++v) FASTKAN_PREFETCH(row + v * kLanes<T>);
 }
 
-// rows[r] = the R = p - nu + 1 coefficient rows that the splines of order nu alive in interval j multiply:
-// for nu > 0, p (C_{r+1} - C_r) / (t_{j+r+1} - t_{j+r+1-p}) and so on, nu times. Splines that do not exist
-// have rows of 0.
+// rows[r] = the weight rows of the R splines alive in interval j, made ready to be multiplied: the pivot
+// stays, or is 0 where the values sum to 0, and the others become differences from it. Splines that do not
+// exist have rows of 0.
 template <class T, int R, int NV>
-FASTKAN_HD void load_rows(const Problem& problem, int nu, const Grid<T>& grid, int j, const T* slots,
-                          int64_t stride, Lanes<T> (&rows)[R][NV]) {
-  constexpr int w = kLanes<T>;
-  const int p = R - 1 + nu, first = j - p, splines = int(problem.splines());
-  if (nu == 0 && first >= 0 && j < splines) {
-    for (int r = 0; r < R; ++r)
-      for (int v = 0; v < NV; ++v) rows[r][v] = load(slots + (first + r) * stride + v * w);
-    return;
+FASTKAN_HD void load_differences(const Problem& problem, const Values& set, int j, const T* slots,
+                                 int64_t stride, Lanes<T> (&rows)[R][NV]) {
+  const int first = j - (R - 1), splines = int(problem.splines());
+  for (int r = 0; r < R; ++r) {
+    const bool exists = first + r >= 0 && first + r < splines;
+    for (int v = 0; v < NV; ++v)
+      rows[r][v] = exists ? load(slots + (first + r) * stride + v * kLanes<T>) : Lanes<T>{};
   }
-  const auto row = [&](int r, int v) __attribute__((always_inline)) {
-    return first + r >= 0 && first + r < splines ? load(slots + (first + r) * stride + v * w) : Lanes<T>{};
-  };
-  if (nu == 1) {  // without the detour through memory
-    Lanes<T> lower[NV];
-    for (int v = 0; v < NV; ++v) lower[v] = row(0, v);
-    for (int r = 0; r < R; ++r) {
-      const T factor = T(R) / (grid.knots[j + r + 1] - grid.knots[j + r + 1 - R]);
-      for (int v = 0; v < NV; ++v) {
-        const Lanes<T> upper = row(r + 1, v);
-        rows[r][v] = (upper - lower[v]) * factor;
-        lower[v] = upper;
-      }
-    }
-    return;
-  }
-  Lanes<T> all[kMaxDegree + 1][NV];
-  for (int r = 0; r <= p; ++r)
-    for (int v = 0; v < NV; ++v) all[r][v] = row(r, v);
-  for (int k = p; k > p - nu; --k)
-    for (int r = 0; r < k; ++r) {
-      const T factor = T(k) / (grid.knots[j + r + 1] - grid.knots[j + r + 1 - k]);
-      for (int v = 0; v < NV; ++v) all[r][v] = (all[r + 1][v] - all[r][v]) * factor;
-    }
-  for (int r = 0; r < R; ++r)
-    for (int v = 0; v < NV; ++v) rows[r][v] = all[r][v];
-}
-
-// The same, made ready to be multiplied: the pivot stays, or is 0 where the values' sum is, and the others
-// become differences from it.
-template <class T, int R, int NV>
-FASTKAN_HD void load_differences(const Problem& problem, const Values& set, const Grid<T>& grid, int j,
-                                 const T* slots, int64_t stride, Lanes<T> (&rows)[R][NV]) {
-  load_rows<T, R, NV>(problem, set.row_nu, grid, j, slots, stride, rows);
   for (int r = 0; r < R; ++r)
     if (r != kPivot<R>)
       for (int v = 0; v < NV; ++v) rows[r][v] -= rows[kPivot<R>][v];
-  if (set.sum_is_zero())
+  if (set.nu > 0)
     for (int v = 0; v < NV; ++v) rows[kPivot<R>][v] = Lanes<T>{};
 }
 
-// Adds sums of interval j, taken with splines of order nu, to the rows of a gradient: load_rows' adjoint.
+// Adds sums of interval j to the rows of a gradient. The pivot's holds the sum of g, with row weights if
+// there are any; its own follows, for the values sum to 1, or to 0 in a derivative.
 template <class T, int R, int NV>
-FASTKAN_HD void add_to_rows(const Problem& problem, int nu, const Grid<T>& grid, int j,
-                            const Lanes<T> (&sums)[R][NV], T* slots, int64_t stride) {
-  constexpr int w = kLanes<T>;
-  const int p = R - 1 + nu, first = j - p, splines = int(problem.splines());
-  const auto add = [&](int r, const Lanes<T>* sum) __attribute__((always_inline)) {
-    T* const row = slots + (first + r) * stride;
-    for (int v = 0; v < NV; ++v) store(row + v * w, load(row + v * w) + sum[v]);
-  };
-  if (nu == 0) {
-    for (int r = 0; r < R; ++r)
-      if (first + r >= 0 && first + r < splines) add(r, sums[r]);
-    return;
-  }
-  Lanes<T> all[kMaxDegree + 1][NV] = {};
+FASTKAN_HD void add_to_rows(const Problem& problem, const Values& set, int j, Lanes<T> (&sums)[R][NV],
+                            T* slots, int64_t stride) {
+  const int first = j - (R - 1), splines = int(problem.splines());
+  if (set.nu > 0)
+    for (int v = 0; v < NV; ++v) sums[kPivot<R>][v] = Lanes<T>{};
   for (int r = 0; r < R; ++r)
-    for (int v = 0; v < NV; ++v) all[r][v] = sums[r][v];
-  for (int k = p - nu + 1; k <= p; ++k)
-    for (int r = k - 1; r >= 0; --r) {
-      const T factor = T(k) / (grid.knots[j + r + 1] - grid.knots[j + r + 1 - k]);
-      for (int v = 0; v < NV; ++v) {
-        const Lanes<T> share = all[r][v] * factor;
-        all[r + 1][v] += share;
-        all[r][v] = -share;
-      }
-    }
-  for (int r = 0; r <= p; ++r)
-    if (first + r >= 0 && first + r < splines) add(r, all[r]);
+    if (r != kPivot<R>)
+      for (int v = 0; v < NV; ++v) sums[kPivot<R>][v] -= sums[r][v];
+  for (int r = 0; r < R; ++r) {
+    if (first + r < 0 || first + r >= splines) continue;
+    T* const row = slots + (first + r) * stride;
+    for (int v = 0; v < NV; ++v) store(row + v * kLanes<T>, load(row + v * kLanes<T>) + sums[r][v]);
+  }
 }
 
 }  // namespace FASTKAN_ISA

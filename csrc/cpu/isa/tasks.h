@@ -27,50 +27,16 @@ FASTKAN_HD int block_vectors(int most, int64_t left, int lanes) {
   return most;
 }
 
-template <int N>
-struct Size {
-  static constexpr int value = N;
-};
-
 // Calls body(Size<R>, Size<NV>) for the pair given at run time.
-template <int R, class Body>
-FASTKAN_HD void with_vectors(int vectors, const Body& body) {
-  if constexpr (fits(R, 4))
-    if (vectors == 4) return body(Size<R>{}, Size<4>{});
-  if constexpr (fits(R, 2))
-    if (vectors == 2) return body(Size<R>{}, Size<2>{});
-  body(Size<R>{}, Size<1>{});
-}
-
 template <class Body>
 FASTKAN_HD void with_sizes(int splines, int vectors, const Body& body) {
-  switch (splines) {
-    case 0:
-      return with_vectors<0>(vectors, body);
-    case 1:
-      return with_vectors<1>(vectors, body);
-    case 2:
-      return with_vectors<2>(vectors, body);
-    case 3:
-      return with_vectors<3>(vectors, body);
-    case 4:
-      return with_vectors<4>(vectors, body);
-    case 5:
-      return with_vectors<5>(vectors, body);
-    case 6:
-      return with_vectors<6>(vectors, body);
-    case 7:
-      return with_vectors<7>(vectors, body);
-    case 8:
-      return with_vectors<8>(vectors, body);
-    case 9:
-      return with_vectors<9>(vectors, body);
-  }
-}
-
-template <class T>
-bool stored_as_computed(Storage storage) {
-  return storage == (sizeof(T) == 8 ? Storage::float64 : Storage::float32);
+  with_splines(splines, [&](auto r) {
+    if constexpr (fits(r.value, 4))
+      if (vectors == 4) return body(r, Size<4>{});
+    if constexpr (fits(r.value, 2))
+      if (vectors == 2) return body(r, Size<2>{});
+    body(r, Size<1>{});
+  });
 }
 
 template <class T>
@@ -83,8 +49,8 @@ int64_t padded(int64_t outputs) {
 template <class T>
 struct ForwardSpace {
   Chunk<T> chunk;
-  T *tile, *slots,
-      *total;  // a block of y; of the weight, if it must be copied; y in 32 bit, if it is stored in 16
+  // a block of y; of the weight, if it must be copied; y in 32 bit, if it is stored in 16
+  T *tile, *slots, *total;
 
   ForwardSpace(const Call<T>& call, Range outputs, Arena& arena) {
     const int width = 4 * kLanes<T>;
@@ -92,7 +58,7 @@ struct ForwardSpace {
     chunk = make_chunk(call, set, Values{}, call.tile_rows, call.chunk_inputs, arena);
     tile = arena.take<T>(int64_t(call.tile_rows) * width);
     slots = arena.take<T>(call.chunk_inputs * call.problem.slots() * width);
-    total = stored_as_computed<T>(call.y.storage) ? nullptr : arena.take<T>(call.tile_rows * outputs.size());
+    total = call.y.storage == kStorage<T> ? nullptr : arena.take<T>(call.tile_rows * outputs.size());
   }
 };
 
@@ -101,7 +67,7 @@ template <class T>
 Slots<const T> weight_block(const Call<T>& call, int64_t first_input, int inputs, int64_t o, int columns,
                             int width, T* copy) {
   const int64_t O = call.problem.out_features, M = call.problem.slots(), offset = first_input * M * O + o;
-  if (columns == width && stored_as_computed<T>(call.weight.storage))
+  if (columns == width && call.weight.storage == kStorage<T>)
     return {static_cast<const T*>(call.weight.data) + offset, M * O, O};
   read_block(call.weight, offset, O, inputs * M, columns, width, copy);
   return {copy, M * width, width};
@@ -113,14 +79,12 @@ void forward_tile(const Call<T>& call, ForwardSpace<T>& space, Range rows, Range
   const Problem& problem = call.problem;
   const int count = int(rows.size()), most = widest(space.chunk.first.splines);
   for (int64_t i = 0; i < problem.in_features; i += call.chunk_inputs) {
-    const int inputs =
-        int(problem.in_features - i < call.chunk_inputs ? problem.in_features - i : call.chunk_inputs);
+    const int inputs = block_size(problem.in_features - i, call.chunk_inputs);
     fill_chunk(call, space.chunk, rows.begin, count, i, inputs);
     for (int64_t o = outputs.begin; o < outputs.end;) {
       const int vectors = block_vectors(most, outputs.end - o, kLanes<T>), width = vectors * kLanes<T>;
-      const int columns = int(outputs.end - o < width ? outputs.end - o : width);
-      const bool in_place =
-          i == 0 && y_stride == width && columns == width && stored_as_computed<T>(y.storage);
+      const int columns = block_size(outputs.end - o, width);
+      const bool in_place = i == 0 && y_stride == width && columns == width && y.storage == kStorage<T>;
       T* const tile = in_place ? static_cast<T*>(y.data) + y_offset : space.tile;
       memset(tile, 0, size_t(count) * width * sizeof(T));
       const Slots<const T> weight = weight_block(call, i, inputs, o, columns, width, space.slots);
@@ -152,12 +116,10 @@ void forward(const Call<T>& call, Range rows, Range outputs, char* workspace) {
   ForwardSpace<T> space(call, outputs, arena);
   const int64_t O = call.problem.out_features;
   for (int64_t b = rows.begin; b < rows.end; b += call.tile_rows) {
-    const Range tile{b, rows.end - b < call.tile_rows ? rows.end : b + call.tile_rows};
+    const Range tile{b, b + block_size(rows.end - b, call.tile_rows)};
     const int64_t offset = b * O + outputs.begin;
     if (space.total) {
-      forward_tile(call, space, tile, outputs,
-                   Target{space.total, sizeof(T) == 8 ? Storage::float64 : Storage::float32}, 0,
-                   outputs.size());
+      forward_tile(call, space, tile, outputs, Target{space.total, kStorage<T>}, 0, outputs.size());
       write_block(space.total, outputs.size(), tile.size(), int(outputs.size()), false, call.y, offset, O);
     } else {
       forward_tile(call, space, tile, outputs, call.y, offset, O);
@@ -170,8 +132,8 @@ void forward(const Call<T>& call, Range rows, Range outputs, char* workspace) {
 template <class T>
 struct GradientsSpace {
   Chunk<T> chunk;
-  T *g, *slots, *grads, *column,
-      *total;  // total: the weight's gradient, if it cannot be summed where it goes
+  // blocks of g and the weight; X sorted and not; the weight's gradient, if it cannot be summed where it goes
+  T *g, *slots, *grads, *column, *total;
 
   explicit GradientsSpace(const Call<T>& call, Arena& arena) {
     const Problem& problem = call.problem;
@@ -183,8 +145,7 @@ struct GradientsSpace {
     slots = arena.take<T>(inputs * problem.slots() * width);
     grads = arena.take<T>(inputs * chunk.stride);
     column = arena.take<T>(inputs * chunk.stride);
-    const bool in_place =
-        stored_as_computed<T>(call.grad_weight.storage) && problem.out_features % kLanes<T> == 0;
+    const bool in_place = call.grad_weight.storage == kStorage<T> && problem.out_features % kLanes<T> == 0;
     total = call.grad_weight.data && !in_place
                 ? arena.take<T>(inputs * problem.slots() * padded<T>(problem.out_features))
                 : nullptr;
@@ -234,9 +195,9 @@ void gradients_tile(const Call<T>& call, GradientsSpace<T>& space, Range rows, i
   if (call.grad_input.data) memset(space.grads, 0, size_t(inputs) * chunk.stride * sizeof(T));
   for (int64_t o = 0; o < O;) {
     const int vectors = block_vectors(most, O - o, kLanes<T>), width = vectors * kLanes<T>;
-    const int columns = int(O - o < width ? O - o : width);
+    const int columns = block_size(O - o, width);
     const T* g = space.g;
-    if (O == width && stored_as_computed<T>(call.g.storage))
+    if (O == width && call.g.storage == kStorage<T>)
       g = static_cast<const T*>(call.g.data) + rows.begin * O;
     else
       read_block(call.g, rows.begin * O + o, O, count, columns, width, space.g);
@@ -267,15 +228,14 @@ void gradients(const Call<T>& call, Range rows, Range inputs, char* workspace) {
   GradientsSpace<T> space(call, arena);
   const int64_t O = call.problem.out_features, M = call.problem.slots();
   for (int64_t i = inputs.begin; i < inputs.end; i += call.chunk_inputs) {
-    const int count = int(inputs.end - i < call.chunk_inputs ? inputs.end - i : call.chunk_inputs);
+    const int count = block_size(inputs.end - i, call.chunk_inputs);
     Slots<T> sums{space.total, M * padded<T>(O), padded<T>(O)};
     if (call.grad_weight.data) {
       if (!space.total) sums = {static_cast<T*>(call.grad_weight.data) + i * M * O, M * O, O};
       memset(sums.data, 0, size_t(count) * sums.input_stride * sizeof(T));
     }
     for (int64_t b = rows.begin; b < rows.end; b += call.tile_rows)
-      gradients_tile(call, space, {b, rows.end - b < call.tile_rows ? rows.end : b + call.tile_rows}, i,
-                     count, sums);
+      gradients_tile(call, space, {b, b + block_size(rows.end - b, call.tile_rows)}, i, count, sums);
     if (space.total)
       write_block(space.total, sums.slot_stride, count * M, int(O), false, call.grad_weight, i * M * O, O);
   }
