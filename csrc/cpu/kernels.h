@@ -27,6 +27,7 @@ struct Call {
   int64_t grad_input_nu = 0;  // its order; that of the others is problem.nu
   int tile_rows = 0;          // rows a task sorts at once
   int chunk_inputs = 0;       // inputs it works on at once
+  bool direct = false;        // F without sorting: few rows
 };
 
 // Tasks take a workspace of as many bytes as the function beside them says.

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "blocks.h"
+#include "direct.h"
 
 namespace fastkan {
 namespace FASTKAN_ISA {
@@ -48,16 +49,20 @@ int64_t padded(int64_t outputs) {
 
 template <class T>
 struct ForwardSpace {
-  Chunk<T> chunk;
+  Chunk<T> chunk;  // or, for few rows,
+  Direct<T> direct;
   // a block of y; of the weight, if it must be copied; y in 32 bit, if it is stored in 16
   T *tile, *slots, *total;
 
   ForwardSpace(const Call<T>& call, Range outputs, Arena& arena) {
     const int width = 4 * kLanes<T>;
     const Values set(call.problem, call.problem.nu, call.row_weight.data != nullptr);
-    chunk = make_chunk(call, set, Values{}, call.tile_rows, call.chunk_inputs, arena);
+    if (call.direct)
+      direct = make_direct(call, call.tile_rows, call.chunk_inputs, arena);
+    else
+      chunk = make_chunk(call, set, Values{}, call.tile_rows, call.chunk_inputs, arena);
     tile = arena.take<T>(int64_t(call.tile_rows) * width);
-    slots = arena.take<T>(call.chunk_inputs * call.problem.slots() * width);
+    slots = call.direct ? nullptr : arena.take<T>(call.chunk_inputs * call.problem.slots() * width);
     total = call.y.storage == kStorage<T> ? nullptr : arena.take<T>(call.tile_rows * outputs.size());
   }
 };
@@ -73,27 +78,43 @@ Slots<const T> weight_block(const Call<T>& call, int64_t first_input, int inputs
   return {copy, M * width, width};
 }
 
+// tile = what the chunk of inputs gives to a block of outputs, `vectors` wide
+template <class T>
+void forward_block_of(const Call<T>& call, ForwardSpace<T>& space, int64_t first_input, int inputs, int64_t o,
+                      int vectors, int columns, T* tile) {
+  if (call.direct)
+    return with_sizes(space.direct.splines, vectors, [&](auto r, auto v) {
+      direct_block<T, r.value, v.value>(call, space.direct, first_input, o, columns, tile);
+    });
+  const int width = vectors * kLanes<T>;
+  memset(tile, 0, size_t(space.chunk.rows) * width * sizeof(T));
+  const Slots<const T> weight = weight_block(call, first_input, inputs, o, columns, width, space.slots);
+  with_sizes(space.chunk.first.splines, vectors, [&](auto r, auto v) {
+    if (space.chunk.first.weighted)
+      forward_block<T, r.value, v.value, true>(call.problem, space.chunk, weight, tile);
+    else
+      forward_block<T, r.value, v.value, false>(call.problem, space.chunk, weight, tile);
+  });
+}
+
 template <class T>
 void forward_tile(const Call<T>& call, ForwardSpace<T>& space, Range rows, Range outputs, const Target& y,
                   int64_t y_offset, int64_t y_stride) {
   const Problem& problem = call.problem;
-  const int count = int(rows.size()), most = widest(space.chunk.first.splines);
+  const int count = int(rows.size());
+  const int most = widest(call.direct ? space.direct.splines : space.chunk.first.splines);
   for (int64_t i = 0; i < problem.in_features; i += call.chunk_inputs) {
     const int inputs = block_size(problem.in_features - i, call.chunk_inputs);
-    fill_chunk(call, space.chunk, rows.begin, count, i, inputs);
+    if (call.direct)
+      fill_direct(call, space.direct, rows.begin, count, i, inputs);
+    else
+      fill_chunk(call, space.chunk, rows.begin, count, i, inputs);
     for (int64_t o = outputs.begin; o < outputs.end;) {
       const int vectors = block_vectors(most, outputs.end - o, kLanes<T>), width = vectors * kLanes<T>;
       const int columns = block_size(outputs.end - o, width);
       const bool in_place = i == 0 && y_stride == width && columns == width && y.storage == kStorage<T>;
       T* const tile = in_place ? static_cast<T*>(y.data) + y_offset : space.tile;
-      memset(tile, 0, size_t(count) * width * sizeof(T));
-      const Slots<const T> weight = weight_block(call, i, inputs, o, columns, width, space.slots);
-      with_sizes(space.chunk.first.splines, vectors, [&](auto r, auto v) {
-        if (space.chunk.first.weighted)
-          forward_block<T, r.value, v.value, true>(problem, space.chunk, weight, tile);
-        else
-          forward_block<T, r.value, v.value, false>(problem, space.chunk, weight, tile);
-      });
+      forward_block_of(call, space, i, inputs, o, vectors, columns, tile);
       // Sums of a chunk of inputs, then of chunks: float32 rounds like a blocked GEMM and not like one long
       // chain.
       if (!in_place)
