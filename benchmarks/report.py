@@ -95,7 +95,7 @@ def _training_rows(records: list[dict]) -> list[tuple[str, ...]]:
 
 
 def sections(document: dict) -> Iterator[Section]:
-    for (case, mode), rows in grouped(document["speed"], "case", "mode").items():
+    for (case, mode), rows in grouped(document["speed"] + document["networks"], "case", "mode").items():
         yield Section(f"{case}: {mode}", SPEED_HEADER, [_speed_cells(metrics) for metrics in by_time(rows)])
     yield Section("Training", TRAINING_HEADER, _training_rows(document["training"]))
 

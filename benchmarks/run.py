@@ -12,27 +12,27 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.append(str(ROOT))  # at the end: an installed fastkan goes before the source tree
 
-from benchmarks import cases, plot, report, speed, training  # noqa: E402
+from benchmarks import cases, networks, plot, report, speed, training  # noqa: E402
 from benchmarks.environment import environment, machine  # noqa: E402
 from benchmarks.providers import providers  # noqa: E402
 
 
 def main(full: bool = False, device: Literal["cpu", "cuda"] = "cpu", limit: float = 5.0, name: str = "") -> None:
-    """Time and peak memory of KAN layers beside their peers, then KANs on real data beside MLPs.
+    """Time and peak memory of KAN layers and the time of a small KAN beside their peers, then KANs on real data beside MLPs.
 
     Takes under 4 minutes on 2 quiet cores. Prints tables, and writes JSON, Markdown and plots to
     benchmarks/results/<machine>/<name>.
 
     Args:
         full: More sizes, degree 2 and bfloat16; several times as long.
-        device: Where the layers are measured. Training runs on the CPU: its networks are too small for a GPU.
+        device: Where the layers are measured. Networks stay on the CPU: they are too small for a GPU.
         limit: Seconds; a provider slower than this per call is skipped, and its row says so.
         name: Name of the result files, today's date by default.
     """
     found = environment(device)
     taking_part = providers(device)
     chosen = cases.FULL if full else cases.DEFAULT
-    total = sum(speed.steps(case, taking_part) for case in chosen) + training.steps()
+    total = sum(speed.steps(case, taking_part) for case in chosen) + networks.steps() + training.steps()
     columns = (BarColumn(), TaskProgressColumn(), TimeElapsedColumn(), TimeRemainingColumn(), TextColumn("{task.description}"))
     console = Console(width=None if sys.stdout.isatty() else 130)  # a file would get 80 columns
     with Progress(*columns, console=console) as progress:
@@ -44,8 +44,9 @@ def main(full: bool = False, device: Literal["cpu", "cuda"] = "cpu", limit: floa
         rows = []
         for case in chosen:
             rows += speed.measure_case(case, taking_part, device, limit, advance)
+        small = networks.measure(advance)
         trained = training.run(advance)
-    document = {"environment": found, "limit_seconds": limit, "speed": rows, "training": trained}
+    document = {"environment": found, "limit_seconds": limit, "speed": rows, "networks": small, "training": trained}
     folder = ROOT / "benchmarks" / "results" / machine(found)
     path = folder / f"{name or date.today().isoformat()}.json"
     report.save(document, path)

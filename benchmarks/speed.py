@@ -41,14 +41,15 @@ class Row:
     reason: str = ""
 
 
-def _rows(case: Case, device: str, mode: str, provider: Provider, verdict: Probe, rounds: Rounds) -> list[dict]:
+def rows_of(
+    case: Case, name: str, device: str, mode: str, provider: str, family: str, verdict: Probe, rounds: Rounds
+) -> list[dict]:
     """Time, its ratios and peak memory of one provider, or one row that says why there is no time."""
     shape = {key: value for key, value in asdict(case).items() if key not in ("modes", "without")}
-    who = {"device": device, "mode": mode, "provider": provider.name, "family": provider.family}
-    common = {"case": case.name, **shape, **who}
+    common = {"case": name, **shape, "device": device, "mode": mode, "provider": provider, "family": family}
     if verdict.status != "ok":
         return [asdict(Row(**common, metric="time", unit="s", status=verdict.status, reason=verdict.reason))]
-    mine = rounds.seconds[provider.name]
+    mine = rounds.seconds[provider]
     time = Spread.of([seconds for seconds in mine if seconds is not None])
     rows = [Row(**common, metric="time", unit="s", **asdict(time), elsewhere=rounds.elsewhere)]
     for base in (LINEAR, PYKAN):
@@ -116,7 +117,8 @@ def measure_case(case: Case, providers: list[Provider], device: str, limit: floa
         timing = f"{case.name}: {mode}, timing"
         rounds = interleave(calls, seconds, device, lambda text=timing: advance(text))
         for provider in providers:
-            rows += _rows(case, device, mode, provider, verdicts[provider.name], rounds)
+            name = provider.name
+            rows += rows_of(case, case.name, device, mode, name, provider.family, verdicts[name], rounds)
     return rows
 
 

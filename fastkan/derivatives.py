@@ -61,6 +61,9 @@ class Closure:
 
     def grad_input_backward(self, ctx: Any, need: Sequence[bool], q: Tensor) -> tuple[Tensor | None, ...]:
         x, weight, g, *s, nu = saved(ctx)
+        both = self.gradients(x, weight, g, q, *s, nu) if self.gradients and need[0] and need[1] else None
+        if both is not None:
+            return q * both[0], both[1], self.forward(x, weight, q, *s, nu) if need[2] else None
         return (
             q * self.grad_input(x, weight, g, *s, nu + 1) if need[0] else None,
             self.grad_weight(x, g, q, *s, nu) if need[1] else None,

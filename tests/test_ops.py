@@ -120,6 +120,17 @@ def test_a_gradient_not_asked_for_is_not_made(backend):
     assert [event.name for event in profile.events() if event.name.startswith("fastkan::")] == ["fastkan::grad_input"] * 2
 
 
+def test_second_derivatives_share_what_first_ones_share(backend):
+    """A loss on the slope: its gradients by x and weight come from one pass where the backend makes both so."""
+    function, (x, weight, _) = operation("forward", SMALL, (0,), backend)
+    (slope,) = torch.autograd.grad(function(x, weight, None).sum(), x, create_graph=True)
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
+        torch.autograd.grad(slope.square().sum(), (x, weight))
+    made = [event.name for event in profile.events() if event.name.startswith("fastkan::")]
+    provider = backends.select(backend, x.device, x.dtype, 3)
+    assert sorted(made) == (["fastkan::gradients"] if provider.gradients else ["fastkan::grad_input", "fastkan::grad_weight"])
+
+
 def test_derivatives_that_do_not_exist_raise(backend):
     """Order 5 of SiLU has no closed form: it raises where it is asked for, and only there."""
     function, (x, weight, _) = operation("forward", SMALL, (4,), backend)

@@ -1,4 +1,4 @@
-"""fastkan.KANLinear, once for each backend that this machine can run."""
+"""fastkan.KANLinear, once for each backend that this machine can run, and fastkan.KAN."""
 
 from functools import partial
 
@@ -9,21 +9,26 @@ from benchmarks.cases import Problem
 from benchmarks.providers.interface import Layer, Provider
 
 
-def build(problem: Problem, backend: str) -> Layer:
-    case = problem.case
-    layer = fastkan.KANLinear(
-        case.in_features,
-        case.out_features,
-        bias=False,
+def network(problems: list[Problem], backend: str) -> fastkan.KAN:
+    """A stack whose layer l computes the function of problems[l]."""
+    case, weight = problems[0].case, problems[0].weight
+    model = fastkan.KAN(
+        [case.in_features, *(problem.case.out_features for problem in problems)],
         grid_size=case.grid_size,
         degree=case.degree,
-        device=problem.weight.device,
-        dtype=problem.weight.dtype,
         backend=backend,
+        device=weight.device,
+        dtype=weight.dtype,
     )
     with torch.no_grad():
-        layer.weight.copy_(problem.weight)
-        layer.knots.copy_(problem.knots)
+        for layer, problem in zip(model, problems, strict=True):
+            layer.weight.copy_(problem.weight)
+            layer.knots.copy_(problem.knots)
+    return model
+
+
+def build(problem: Problem, backend: str) -> Layer:
+    layer = network([problem], backend)[0]
     return Layer(layer, (layer.weight,), lambda gradients: gradients[0])
 
 

@@ -38,21 +38,27 @@ def _to_slots(gradients: tuple[Tensor, ...]) -> Tensor:
 
 
 def build(problem: Problem, variant: str) -> Layer:
+    return network([problem], variant)
+
+
+def network(problems: list[Problem], variant: str) -> Layer:
+    """A stack whose layer l computes the function of problems[l]."""
     import kan
 
-    case, device = problem.case, problem.weight.device
+    case, weight = problems[0].case, problems[0].weight
     with _random_states_kept():
         model = kan.KAN(
-            width=[case.in_features, case.out_features],
+            width=[case.in_features, *(problem.case.out_features for problem in problems)],
             grid=case.grid_size,
             k=case.degree,
             auto_save=False,
-            device=str(device),
+            device=str(weight.device),
         )
-    nn.Module.to(model, problem.weight.dtype)  # MultKAN's own takes a device, and would record the dtype as one
-    layer = model.act_fun[0]
-    _load(layer, problem)
-    checked = (layer.coef, layer.scale_base)
+    nn.Module.to(model, weight.dtype)  # MultKAN's own takes a device, and would record the dtype as one
+    checked: list[Tensor] = []
+    for layer, problem in zip(model.act_fun, problems, strict=True):
+        _load(layer, problem)
+        checked += (layer.coef, layer.scale_base)
     others = [p for p in model.parameters() if p.requires_grad and not any(p is q for q in checked)]
     call = model if variant == "default" else model.speed(compile=variant == "compile")
     return Layer(call, (*checked, *others), _to_slots)

@@ -79,13 +79,17 @@ bool is_empty(const Problem& problem) {
   return !problem.batch || !problem.in_features || !problem.out_features;
 }
 
-// Row blocks that A is summed in, one after another: more than one only where inputs are too few for the
-// threads of most machines and the sums small.
-constexpr int64_t kSplitRows = 4096;
-int64_t row_splits(const Problem& problem) {
-  const bool small =
-      problem.in_features <= 64 && problem.in_features * problem.slots() * problem.out_features <= 1 << 16;
-  return small ? std::clamp<int64_t>(problem.batch / kSplitRows, 1, 16) : 1;
+// How X and A are cut, by the shapes alone: A's sums depend on it. Inputs are shared out, so that nobody else
+// adds to a task's rows of A. Where A is small, rows are too: parts of it are added up one after another.
+// Tasks then take whole cache lines of grad_input (two threads that write to the same ones gain nothing).
+struct GradientsCut {
+  int64_t splits, inputs;
+};
+GradientsCut cut_gradients(const Problem& problem, int64_t most_inputs, int64_t line) {
+  const int64_t I = problem.in_features, wanted = block_count(I, 16);
+  if (I * problem.slots() * problem.out_features > 1 << 16) return {1, std::min(wanted, most_inputs)};
+  const int64_t lines = block_count(wanted, line) * line;
+  return {std::clamp<int64_t>(block_count(problem.batch, 512), 1, 16), std::min({lines, most_inputs, I})};
 }
 
 }  // namespace
@@ -131,10 +135,8 @@ void Cpu::gradients(const Problem& problem, int64_t grad_input_nu, Source x, Sou
   call.grad_weight = grad_weight;
   choose_inputs(call, isa.gradients_bytes);
 
-  const int64_t splits = row_splits(problem), split_rows = block_count(B, splits);
-  const int64_t inputs =
-      std::max<int64_t>(1, std::min<int64_t>(call.chunk_inputs, splits > 1 ? I : block_count(I, 16)));
-  const int64_t input_tasks = block_count(I, inputs);
+  const auto [splits, inputs] = cut_gradients(problem, call.chunk_inputs, 64 / sizeof(T));
+  const int64_t split_rows = block_count(B, splits), input_tasks = block_count(I, inputs);
   call.chunk_inputs = int(inputs);
   const bool separate = splits > 1 && grad_weight.data;
   std::vector<T> parts(separate ? size_t(splits * size) : 0);

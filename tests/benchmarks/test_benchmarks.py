@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks import plot, report, training
+from benchmarks import networks, plot, report, training
 from benchmarks.cases import BACKWARD, FORWARD, MODES, Case, Problem
 from benchmarks.check import Gate
 from benchmarks.environment import environment, machine
@@ -138,7 +138,24 @@ def test_compiled_layer():
     assert len(step(layer, problem, FORWARD)()) == 1
 
 
-def test_from_measurement_to_files(tmp_path):
+def measure_networks(monkeypatch):
+    """All but pykan compiled, which takes long; one that computes another function; and a pykan that does not build."""
+    chosen = {name: value for name, value in networks.NETWORKS.items() if "compile" not in name}
+    chosen["wrong"] = ("efficient-kan", lambda problems: networks.chain([build_wrong(p) for p in problems]))
+    chosen["too large"] = ("pykan", build_too_large)
+    monkeypatch.setattr(networks, "NETWORKS", chosen)
+    told = []
+    rows = networks.measure(told.append)
+    assert len(told) == networks.steps()
+    times = {(row["mode"], row["provider"]): row for row in rows if row["metric"] == "time"}
+    assert len(times) == len(chosen) * len(networks.CASE.modes)
+    for (_, name), row in times.items():
+        assert row["status"] == {"wrong": "wrong", "too large": "out of memory"}.get(name, "ok"), row
+        assert (row["p50"] is not None) == (row["status"] == "ok")
+    return rows
+
+
+def test_from_measurement_to_files(tmp_path, monkeypatch):
     """Rows for who succeeds and who does not, then every reader of the document."""
     linear, eager = mlp.PROVIDERS[0], efficient.PROVIDERS[0]
     case = Case(32, 3, 4, modes=(BACKWARD,), without=("pykan",))
@@ -162,12 +179,13 @@ def test_from_measurement_to_files(tmp_path):
     task = training.Task("digits", training.TASKS[0].load, epochs=2, classes=10)
     records = training.run(lambda text: None, (task,))
     assert len(records) == len(training.SEEDS) * len(training.MODELS)
-    document = {"environment": environment("cpu"), "limit_seconds": 5.0, "speed": rows, "training": records}
+    document = {"environment": environment("cpu"), "limit_seconds": 5.0, "speed": rows}
+    document |= {"networks": measure_networks(monkeypatch), "training": records}
     path = tmp_path / machine(document["environment"]) / "tiny.json"
     report.save(document, path)
     assert json.loads(path.read_text())["speed"] == rows
     assert "| too large | – " in path.with_suffix(".md").read_text()
-    assert len(list(report.rich_tables(document))) == 2
+    assert len(list(report.rich_tables(document))) == 4
     for draw, name in ((plot.plot_speed, "speed.png"), (plot.plot_training, "training.png")):
         draw(document, tmp_path / name)
         assert (tmp_path / name).stat().st_size > 10_000
