@@ -124,6 +124,7 @@ static void spline_values(const Grid<T>& grid, int nu, const uint16_t* starts, c
       const Lanes<T> v = load(x + q);
       Lanes<T> values[R];
       values[0] = broadcast<T>(1);
+#pragma GCC unroll 8
       for (int k = 1; k < R; ++k)
         raise_degree(k, k >= R - nu, grid.knots + j, grid.inverse(k) + j, v, values);
       for (int r = 0, array = 0; r < R; ++r)
