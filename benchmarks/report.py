@@ -142,8 +142,12 @@ def _json(document: dict) -> str:
     return "{\n" + ",\n".join(parts) + "\n}\n"
 
 
-def save(document: dict, path: Path) -> None:
-    """The whole document as JSON at `path`, and its tables as Markdown beside it."""
+def save_json(document: dict, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(_json(document), encoding="utf-8")
+
+
+def save(document: dict, path: Path) -> None:
+    """The whole document as JSON at `path`, and its tables as Markdown beside it."""
+    save_json(document, path)
     path.with_suffix(".md").write_text(markdown(document), encoding="utf-8")

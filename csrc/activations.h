@@ -57,12 +57,20 @@ FASTKAN_HD V sigmoid_derivative(int64_t order, V x) {
   return order == 2 ? d * q : d * q * (T(1) - T(12) * d);
 }
 
+// SiLU and its first derivative, of one exponential and one division: every training step takes both.
+template <class V>
+FASTKAN_HD void silu_and_slope(V x, V& value, V& slope) {
+  const V e = decay(x), one = V{} + Scalar<V>(1), r = one / (one + e), s = x < V{} ? e : one;
+  value = clamp_below(x) * (s * r);
+  slope = r * (s + clamp_both(x) * e * r);
+}
+
 template <class V>
 FASTKAN_HD V silu_derivative(int64_t order, V x) {
-  if (order == 0) return clamp_below(x) * sigmoid(x);
-  if (order == 1) {  // of one exponential: every training step takes this one
-    const V e = decay(x), one = V{} + Scalar<V>(1), r = one / (one + e);
-    return r * ((x < V{} ? e : one) + clamp_both(x) * e * r);
+  if (order <= 1) {
+    V value, slope;
+    silu_and_slope(x, value, slope);
+    return order == 0 ? value : slope;
   }
   return clamp_both(x) * sigmoid_derivative(order, x) + Scalar<V>(order) * sigmoid_derivative(order - 1, x);
 }
@@ -128,6 +136,14 @@ FASTKAN_HD V base_value(Base base, int64_t nu, V x) {
       break;
   }
   return x != x ? x : value;
+}
+
+// Two orders of it at one x.
+template <class V>
+FASTKAN_HD void base_values(Base base, int64_t nu, int64_t mu, V x, V& first, V& second) {
+  if (base == Base::silu && nu == 0 && mu == 1) return silu_and_slope(x, first, second);
+  first = base_value(base, nu, x);
+  second = base_value(base, mu, x);
 }
 
 // The highest derivative order base_value knows; -1 = every order.

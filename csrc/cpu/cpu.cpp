@@ -23,12 +23,6 @@ int tile_rows(const Problem& problem) {
   return int(std::max<int64_t>(std::min(wanted, problem.batch), 1));
 }
 
-// Whether F goes without sorting: where the rows read, one by one, fewer weight rows than sorted ones would
-// together. Measured crossovers: 4 to 8 rows at G = 5, 4 to 12 at 16, 20 to 30 at 64.
-bool is_direct(const Problem& problem) {
-  return problem.batch * (problem.degree + 2) < problem.slots() + problem.slots() / 2;
-}
-
 // What every operation's call starts with.
 template <class T>
 Call<T> start_call(const Problem& problem, Source x, Source row_weight, const T* knots) {

@@ -17,6 +17,12 @@ struct Range {
 // The size of the next block: what is left, but at most that many
 FASTKAN_HD int block_size(int64_t left, int64_t most) { return int(left < most ? left : most); }
 
+// Whether F goes without sorting: where its rows, one by one, read fewer weight rows than sorted ones
+// together, or some more (benchmarks/crossovers.py).
+FASTKAN_HD bool is_direct(const Problem& problem) {
+  return problem.batch * (problem.degree + 2) < problem.slots() + problem.slots() / 2 + 4;
+}
+
 // One call of an operation; the arguments it does not have are null. T computes.
 template <class T>
 struct Call {

@@ -13,11 +13,6 @@ import pytest
 HERE = Path(__file__).resolve().parent
 
 
-@pytest.fixture(scope="module")
-def core() -> ModuleType:
-    return pytest.importorskip("fastkan._C", reason="fastkan was built without its compiled core")
-
-
 def forward_arguments(batch: int = 300, features: int = 40, outputs: int = 50) -> tuple[list, dict[str, np.ndarray]]:
     """Arguments of cpu_forward, all but the thread count, and the arrays they point to."""
     rng, degree, num_knots = np.random.default_rng(0), 3, 12

@@ -74,9 +74,7 @@ struct Chunk {
 
   const uint16_t* order_of(int i) const { return order + i * stride; }
   const uint16_t* starts_of(int i) const { return starts + i * int64_t(intervals + 2); }
-  const T* values_of(int i, const Values& set) const {
-    return values + (int64_t(i) * arrays + set.first) * stride;
-  }
+  T* values_of(int i, const Values& set) const { return values + (int64_t(i) * arrays + set.first) * stride; }
   Grid<T> grid_of(const Problem& problem, int i) const {
     const int64_t size = grid_stride<T>(problem);
     const T* const own = grids + i * (problem.degree + 1) * size;
@@ -115,42 +113,87 @@ static Chunk<T> make_chunk(const Call<T>& call, Values first, Values second, int
 // ---- the values
 
 // Splines of degree R - 1, or their derivatives of order nu, but for the pivot over the sorted rows of every
-// interval. Vectors may reach into the next interval, whose values are written after them.
-template <class T, int R>
-static void spline_values(const Grid<T>& grid, int nu, const uint16_t* starts, const T* x, int64_t stride,
-                          T* out) {
+// interval; for two orders, the lower first, the steps before they part are taken once. Vectors may reach
+// into the next interval, whose values are written after them.
+template <class T, int R, int ORDERS>
+static void spline_values(const Grid<T>& grid, const int (&nu)[ORDERS], const uint16_t* starts, const T* x,
+                          int64_t stride, T* const (&out)[ORDERS]) {
+  const int parting = R - nu[ORDERS - 1];
   for (int j = 0; j < grid.intervals; ++j)
     for (int q = starts[j]; q < starts[j + 1]; q += kLanes<T>) {
       const Lanes<T> v = load(x + q);
-      Lanes<T> values[R];
-      values[0] = broadcast<T>(1);
+      Lanes<T> values[ORDERS][R];
+      values[0][0] = broadcast<T>(1);
 #pragma GCC unroll 8
-      for (int k = 1; k < R; ++k)
-        raise_degree(k, k >= R - nu, grid.knots + j, grid.inverse(k) + j, v, values);
-      for (int r = 0, array = 0; r < R; ++r)
-        if (r != kPivot<R>) store(out + stride * array++ + q, values[r]);
+      for (int k = 1; k < R; ++k) {
+        const T *const knot = grid.knots + j, *const inverse = grid.inverse(k) + j;
+        if (ORDERS > 1 && k == parting)
+          for (int r = 0; r < k; ++r) values[ORDERS - 1][r] = values[0][r];
+        if (ORDERS > 1 && k >= parting) raise_degree(k, true, knot, inverse, v, values[ORDERS - 1]);
+        raise_degree(k, k >= R - nu[0], knot, inverse, v, values[0]);
+      }
+      for (int s = 0; s < ORDERS; ++s)
+        for (int r = 0, array = 0; r < R; ++r)
+          if (r != kPivot<R>) store(out[s] + stride * array++ + q, values[s][r]);
     }
 }
 
 template <class T>
-static void fill_values(const Call<T>& call, const Chunk<T>& chunk, int i, const Values& set) {
-  const int rows = chunk.rows;
-  const T *const x = chunk.sorted, *const factors = chunk.sorted_factors;
-  T* const out = chunk.values + (int64_t(i) * chunk.arrays + set.first) * chunk.stride;
-  const Grid<T> grid = chunk.grid_of(call.problem, i);
-  with_splines(set.splines, [&](auto r) {
-    if constexpr (r.value > 0)
-      spline_values<T, r.value>(grid, int(set.nu), chunk.starts_of(i), x, chunk.stride, out);
-  });
-  const int base = set.base();
-  for (int q = 0; q < rows; q += kLanes<T>)
-    store(out + base * chunk.stride + q, base_value(call.problem.base, set.nu, load(x + q)));
-  if (!set.weighted) return;
-  for (int array = 0; array <= base; ++array) {
-    T* const values = out + array * chunk.stride;
-    for (int q = 0; q < rows; ++q) values[q] *= factors[q];
+static void fill_splines(const Grid<T>& grid, const Chunk<T>& chunk, int i) {
+  const Values &first = chunk.first, &second = chunk.second;
+  const uint16_t* const starts = chunk.starts_of(i);
+  const auto fill = [&](const Values& set) {
+    with_splines(set.splines, [&](auto r) {
+      if constexpr (r.value > 0)
+        spline_values<T, r.value, 1>(grid, {int(set.nu)}, starts, chunk.sorted, chunk.stride,
+                                     {chunk.values_of(i, set)});
+    });
+  };
+  if (first.splines != second.splines || first.nu >= second.nu) {
+    fill(first);
+    return fill(second);
   }
-  if (set.splines > 0) memcpy(out + (base + 1) * chunk.stride, factors, size_t(rows) * sizeof(T));
+  with_splines(first.splines, [&](auto r) {
+    if constexpr (r.value > 0)
+      spline_values<T, r.value, 2>(grid, {int(first.nu), int(second.nu)}, starts, chunk.sorted, chunk.stride,
+                                   {chunk.values_of(i, first), chunk.values_of(i, second)});
+  });
+}
+
+template <class T>
+static void fill_bases(Base base, const Chunk<T>& chunk, int i) {
+  const Values &first = chunk.first, &second = chunk.second;
+  const auto out = [&](const Values& set) { return chunk.values_of(i, set) + set.base() * chunk.stride; };
+  const bool both = first.splines >= 0 && second.splines >= 0;
+  const Values& one = first.splines >= 0 ? first : second;
+  T *const values = out(one), *const others = both ? out(second) : nullptr;
+  for (int q = 0; q < chunk.rows; q += kLanes<T>) {
+    const Lanes<T> x = load(chunk.sorted + q);
+    Lanes<T> value, other;
+    if (both) {
+      base_values(base, first.nu, second.nu, x, value, other);
+      store(others + q, other);
+    } else {
+      value = base_value(base, one.nu, x);
+    }
+    store(values + q, value);
+  }
+}
+
+template <class T>
+static void fill_values(const Call<T>& call, const Chunk<T>& chunk, int i) {
+  if (!chunk.arrays) return;  // gram and quadratic evaluate as they go
+  fill_splines(chunk.grid_of(call.problem, i), chunk, i);
+  fill_bases(call.problem.base, chunk, i);
+  const Values& set = chunk.first;  // the second is never weighted
+  if (!set.weighted) return;
+  T* const out = chunk.values_of(i, set);
+  for (int array = 0; array <= set.base(); ++array) {
+    T* const values = out + array * chunk.stride;
+    for (int q = 0; q < chunk.rows; ++q) values[q] *= chunk.sorted_factors[q];
+  }
+  if (set.splines > 0)
+    memcpy(out + (set.base() + 1) * chunk.stride, chunk.sorted_factors, size_t(chunk.rows) * sizeof(T));
 }
 
 // Sorts the rows of one input of the chunk by interval.
@@ -185,8 +228,7 @@ static void fill_chunk(const Call<T>& call, Chunk<T>& chunk, int64_t first_row, 
     read_columns(call.row_weight, I, first_row, rows, first_input, inputs, chunk.factors, chunk.stride);
   for (int i = 0; i < inputs; ++i) {
     sort_input(call, chunk, first_input, i);
-    if (chunk.first.splines >= 0) fill_values(call, chunk, i, chunk.first);
-    if (chunk.second.splines >= 0) fill_values(call, chunk, i, chunk.second);
+    fill_values(call, chunk, i);
   }
 }
 
