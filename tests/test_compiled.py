@@ -6,11 +6,13 @@ from cases import ARGUMENTS, ORDERS, Case, make_inputs
 
 from fastkan import backends, ops
 
+CASES = Case(70, 5, 33, row_weight=True), Case(9, 3, 64, grid_size=50, degree=2), Case(3, 9, 100)
+
 
 @pytest.mark.skipif(backends.extension is None, reason="the compiled core is not built")
 @pytest.mark.parametrize("name", ORDERS)
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
-@pytest.mark.parametrize("case", [Case(70, 5, 33, row_weight=True), Case(9, 3, 64, grid_size=50, degree=2), Case(3, 9, 100)], ids=str)
+@pytest.mark.parametrize("case", CASES, ids=str)
 def test_a_16_bit_answer_is_the_float32_one_rounded_once(name, dtype, case):
     """Bit for bit: the case table's tolerance would let a truncated answer pass."""
     narrow = make_inputs(case, dtype)

@@ -74,16 +74,19 @@ bool is_empty(const Problem& problem) {
 }
 
 // How X and A are cut, by the shapes alone: A's sums depend on it. Inputs are shared out, so that nobody else
-// adds to a task's rows of A. Where A is small, rows are too: parts of it are added up one after another.
-// Tasks then take whole cache lines of grad_input (two threads that write to the same ones gain nothing).
+// adds to a task's rows of A, and where there are enough, in whole cache lines of grad_input: two threads
+// that write to the same ones gain nothing. Where A is small, rows are shared out too, and its parts are
+// added up one after another.
 struct GradientsCut {
   int64_t splits, inputs;
 };
 GradientsCut cut_gradients(const Problem& problem, int64_t most_inputs, int64_t line) {
-  const int64_t I = problem.in_features, wanted = block_count(I, 16);
-  if (I * problem.slots() * problem.out_features > 1 << 16) return {1, std::min(wanted, most_inputs)};
-  const int64_t lines = block_count(wanted, line) * line;
-  return {std::clamp<int64_t>(block_count(problem.batch, 512), 1, 16), std::min({lines, most_inputs, I})};
+  const int64_t I = problem.in_features, size = I * problem.slots() * problem.out_features;
+  const int64_t wanted = block_count(I, 16);
+  const bool small = size <= 1 << 18, enough = small || I >= 8 * line;
+  const int64_t inputs = enough ? block_count(wanted, line) * line : wanted;
+  const int64_t splits = small ? std::clamp<int64_t>((1 << 20) / size, 1, 16) : 1;
+  return {std::min(splits, block_count(problem.batch, 512)), std::min({inputs, most_inputs, I})};
 }
 
 }  // namespace
