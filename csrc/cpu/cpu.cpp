@@ -65,6 +65,10 @@ Range block_at(int64_t index, int64_t total, int64_t block) {
   return {index * block, std::min(total, (index + 1) * block)};
 }
 
+void expect_writes(const Target& target, int64_t count) {
+  if (target.data) prefer_huge_pages(target.data, size_t(count) * bytes_of(target.storage));
+}
+
 void clear(const Target& target, int64_t count) {
   if (target.data) std::memset(target.data, 0, size_t(count) * bytes_of(target.storage));
 }
@@ -96,6 +100,7 @@ void Cpu::forward(const Problem& problem, Source x, Source weight, Source row_we
                   Target y) const {
   if (is_empty(problem)) return clear(y, problem.batch * problem.out_features);
   const Kernels<T>& isa = kernels<T>();
+  expect_writes(y, problem.batch * problem.out_features);
   Call<T> call = start_call(problem, x, row_weight, knots);
   call.weight = weight;
   call.y = y;
@@ -124,6 +129,8 @@ void Cpu::gradients(const Problem& problem, int64_t grad_input_nu, Source x, Sou
     return clear(grad_weight, size);
   }
   const Kernels<T>& isa = kernels<T>();
+  expect_writes(grad_input, B * I);
+  expect_writes(grad_weight, size);
   Call<T> call = start_call(problem, x, row_weight, knots);
   call.weight = weight;
   call.g = g;

@@ -15,6 +15,9 @@ void parallel_for(int64_t count, int threads, const std::function<void(int64_t)>
 // ends.
 char* workspace(size_t bytes);
 
+// Asks for huge pages where a result's memory is fresh: 4 KiB at a time its first pages cost 0.4 us a KiB.
+void prefer_huge_pages(void* data, size_t bytes);
+
 inline int64_t block_count(int64_t total, int64_t block) { return (total + block - 1) / block; }
 
 }  // namespace fastkan
