@@ -70,6 +70,13 @@ def _value_dtype(x: Tensor, weight: Tensor) -> torch.dtype:
     return x.dtype
 
 
+def _rows(x: Tensor, in_features: int) -> Tensor:
+    """x [..., I] as [B, I]."""
+    if x.ndim == 2:
+        return x
+    return x.reshape(-1, in_features) if in_features else x.reshape(x.shape[:-1].numel(), 0)  # -1 needs a size to divide by
+
+
 def kan_linear(
     x: Tensor,
     weight: Tensor,
@@ -96,8 +103,7 @@ def kan_linear(
     """
     _check(x, weight, knots, bias, degree, nu, base)
     dtype, in_features = _value_dtype(x, weight), weight.shape[0]
-    rows = x.reshape(-1, in_features) if in_features else x.reshape(x.shape[:-1].numel(), 0)  # -1 needs a size to divide by
-    y = ops.forward(rows, weight.to(dtype), None, knots, degree, base, backends.resolve(backend), nu)
+    y = ops.forward(_rows(x, in_features), weight.to(dtype), None, knots, degree, base, backends.resolve(backend), nu)
     if bias is not None and nu == 0:
         y = y + bias.to(dtype)
-    return y.reshape(*x.shape[:-1], weight.shape[2])
+    return y if x.ndim == 2 else y.reshape(*x.shape[:-1], weight.shape[2])

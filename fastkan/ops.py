@@ -17,7 +17,7 @@ from torch import Tensor
 
 from fastkan import backends, derivatives, reference
 from fastkan.bases import check_base
-from fastkan.compat import dual_active, functorch_active, jvp_depth, queryable, wanted_inputs
+from fastkan.compat import below_autograd, dual_active, functorch_active, jvp_depth, queryable, wanted_inputs
 from fastkan.derivatives import FIRST_SETTING, Closure
 from fastkan.precision import compute_dtype
 
@@ -175,7 +175,8 @@ def _route(name: str) -> Callable[..., Tensor]:
                 )
             return FUNCTORCH[name].apply(*arguments)
         if not torch.is_grad_enabled() and not dual_active():  # every first-order backward comes here too
-            return op(*arguments)
+            with below_autograd():
+                return op(*arguments)
         return EAGER[name].apply(*map(queryable, arguments))
 
     call.__name__ = name
@@ -200,7 +201,8 @@ def _eager_function(name: str, closure: Closure) -> type[torch.autograd.Function
         def forward(ctx: Any, *inputs: Any) -> Tensor:
             _keep(ctx, name, inputs)
             ctx.present = tuple(t is not None for t in inputs[: FIRST_SETTING[name] + 1])
-            return op(*inputs)
+            with below_autograd():
+                return op(*inputs)
 
         @staticmethod
         def backward(ctx: Any, q: Tensor | None) -> tuple[Tensor | None, ...]:
