@@ -53,6 +53,10 @@ FULL = (
     Case(1024, 64, 64, dtype="bfloat16"),
     Case(1024, 256, 256, dtype="bfloat16"),
 )
+BASELINES = (
+    *(Case(1024, size, size, grid_size=G, modes=(FORWARD, BACKWARD)) for G in (5, 16, 64) for size in (64, 256, 1024)),
+    *(Case(1024, 256, 256, dtype=dtype, modes=(FORWARD, BACKWARD)) for dtype in ("float64", "bfloat16")),
+)
 
 
 @dataclass(frozen=True)

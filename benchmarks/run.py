@@ -17,21 +17,29 @@ from benchmarks.environment import environment, machine  # noqa: E402
 from benchmarks.providers import providers  # noqa: E402
 
 
-def main(full: bool = False, device: Literal["cpu", "cuda"] = "cpu", limit: float = 5.0, name: str = "") -> None:
+def main(
+    sizes: Literal["default", "full", "baselines"] = "default",
+    device: Literal["cpu", "cuda"] = "cpu",
+    limit: float = 5.0,
+    name: str = "",
+) -> None:
     """Time and peak memory of KAN layers and the time of a small KAN beside their peers, then KANs on real data beside MLPs.
 
     Takes under 4 minutes on 2 quiet cores. Prints tables, and writes JSON, Markdown and plots to
     benchmarks/results/<machine>/<name>.
 
     Args:
-        full: More sizes, degree 2 and bfloat16; several times as long.
+        sizes: full has more sizes, degree 2 and bfloat16, and takes several times as long; baselines has many sizes, beside
+            nn.Linear and MLPs only.
         device: Where the layers are measured. Networks stay on the CPU: they are too small for a GPU.
         limit: Seconds; a provider slower than this per call is skipped, and its row says so.
         name: Name of the result files, today's date by default.
     """
     found = environment(device)
     taking_part = providers(device)
-    chosen = cases.FULL if full else cases.DEFAULT
+    if sizes == "baselines":
+        taking_part = [provider for provider in taking_part if provider.family in ("fastkan", "baseline")]
+    chosen = {"default": cases.DEFAULT, "full": cases.FULL, "baselines": cases.BASELINES}[sizes]
     total = sum(speed.steps(case, taking_part) for case in chosen) + networks.steps() + training.steps()
     columns = (BarColumn(), TaskProgressColumn(), TimeElapsedColumn(), TimeRemainingColumn(), TextColumn("{task.description}"))
     console = Console(width=None if sys.stdout.isatty() else 130)  # a file would get 80 columns

@@ -211,4 +211,4 @@ def test_split_is_disjoint_and_standardised_on_the_training_rows():
 def test_command_line_explains_itself():
     command = [sys.executable, str(ROOT / "benchmarks" / "run.py"), "--help"]
     text = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT).stdout
-    assert all(option in text for option in ("--full", "--device", "--limit", "--name"))
+    assert all(option in text for option in ("--sizes", "--device", "--limit", "--name"))
