@@ -6,6 +6,8 @@
 
 #if FASTKAN_VECTOR_BYTES == 64 && defined(__AVX512F__)
 #include <immintrin.h>
+
+#include <type_traits>
 #define FASTKAN_COMPRESS 1
 
 namespace fastkan {
@@ -15,6 +17,9 @@ namespace FASTKAN_ISA {
 // against 4.7 and the search.
 template <class T>
 constexpr int kPicked = sizeof(T) == 4 ? 10 : 6;
+
+template <class T>
+using LanesMask = std::conditional_t<sizeof(T) == 4, __mmask16, __mmask8>;
 
 FASTKAN_HD void store_picked(float* out, __mmask16 mask, Lanes<float> v) {
   store(out, Lanes<float>(_mm512_maskz_compress_ps(mask, __m512(v))));
@@ -27,6 +32,12 @@ FASTKAN_HD void store_picked_rows(uint16_t* out, __mmask16 mask, int row) {
       _mm512_set1_epi32(row), _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15));
   _mm256_storeu_si256(reinterpret_cast<__m256i*>(out),
                       _mm512_cvtepi32_epi16(_mm512_maskz_compress_epi32(mask, rows)));
+}
+
+FASTKAN_HD void store_picked_rows(uint16_t* out, __mmask8 mask, int row) {
+  const __m256i rows = _mm256_add_epi32(_mm256_set1_epi32(row), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(out),
+                   _mm256_cvtepi32_epi16(_mm256_maskz_compress_epi32(mask, rows)));
 }
 
 // Lanes with low <= x < high
@@ -66,10 +77,10 @@ static bool pick_rows(const Grid<T>& grid, int rows, const T* x, const T* factor
     for (int b = 0; b < rows; b += w) {
       const Lanes<T> v = load(x + b);
       const unsigned there = rows - b < w ? (1u << (rows - b)) - 1 : (1u << w) - 1;
-      const unsigned mask = (lanes_between(v, from, to) ^ flip) & there;
+      const LanesMask<T> mask = LanesMask<T>((lanes_between(v, from, to) ^ flip) & there);
       store_picked(sorted + q, mask, v);
       if (factors) store_picked(sorted_factors + q, mask, load(factors + b));
-      store_picked_rows(order + q, __mmask16(mask), b);
+      store_picked_rows(order + q, mask, b);
       q += __builtin_popcount(mask);
     }
   };
