@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from cases import ARGUMENTS, ORDERS, Case, make_inputs
+from cases import ARGUMENTS, DTYPES, ORDERS, Case, assert_accurate, make_inputs
 
 from fastkan import backends, ops
 
@@ -22,3 +22,19 @@ def test_a_16_bit_answer_is_the_float32_one_rounded_once(name, dtype, case):
         getattr(ops, name)(*[tensors[key] for key in ARGUMENTS[name]], tensors["knots"], *settings) for tensors in (narrow, wide)
     )
     assert answer.dtype == dtype and torch.equal(answer, expected.to(dtype))
+
+
+@pytest.mark.skipif(backends.extension is None, reason="the compiled core is not built")
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize(
+    "case", [Case(2, 70, 100, grid_size=20, row_weight=True), Case(3, 5, 17, grid_size=40, degree=2)], ids=str
+)
+def test_few_rows_go_without_sorting(dtype, case):
+    """The contract where forward reads weight rows where they lie: two chunks of inputs, blocks with padding, every order."""
+    for nu in case.orders:
+        samples = []
+        for seed in case.draws:
+            tensors = make_inputs(case, dtype, seed=seed)
+            operands = [tensors[key] for key in ARGUMENTS["forward"]]
+            samples.append((ops.forward(*operands, tensors["knots"], case.degree, case.base, "cpu", nu), tensors))
+        assert_accurate("forward", case, samples, (nu,))
