@@ -49,6 +49,7 @@ def measure(case: Case, mode: str, counts: list[int]) -> list[dict]:
 
 
 def main() -> None:
+    found = environment("cpu")  # before the number of threads is changed
     counts = [1]
     while counts[-1] < torch.get_num_threads():
         counts.append(min(2 * counts[-1], torch.get_num_threads()))
@@ -58,7 +59,6 @@ def main() -> None:
             rows += measure(case, mode, counts)
             for row in rows[-2 * len(counts) :]:
                 print(*row.values(), sep="  ", flush=True)
-    found = environment("cpu")
     report.save_json({"environment": found, "rows": rows}, ROOT / "benchmarks" / "results" / machine(found) / "threads.json")
 
 

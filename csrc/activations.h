@@ -19,16 +19,11 @@ struct Elementary {
 template <class V>
 using Scalar = typename Elementary<V>::Scalar;
 
-// exp(-|x|), of which sigmoid and its derivatives are rational functions that neither overflow nor cancel
+// exp(-|x|), of which the sigmoid s and its derivatives are rational functions that neither overflow nor
+// cancel
 template <class V>
 FASTKAN_HD V decay(V x) {
   return Elementary<V>::exp(x < V{} ? x : -x);
-}
-
-template <class V>
-FASTKAN_HD V sigmoid(V x) {
-  const V e = decay(x), one = V{} + Scalar<V>(1);
-  return (x < V{} ? e : one) / (one + e);
 }
 
 // Past +-1000 every product with a vanishing factor is 0 in both dtypes; clamping there keeps inf * 0 from
@@ -45,11 +40,11 @@ FASTKAN_HD V clamp_both(V x) {
   return x > limit ? limit : clamp_below(x);
 }
 
-// Closed forms in s(x) s(-x) = e / (1 + e)^2 and tanh, which do not cancel in the tails as 1 - s(x) would.
+// Orders 1 to 4: closed forms in s(x) s(-x) = e / (1 + e)^2 and tanh, which do not cancel in the tails as 1 -
+// s(x) would.
 template <class V>
 FASTKAN_HD V sigmoid_derivative(int64_t order, V x) {
   using T = Scalar<V>;
-  if (order == 0) return sigmoid(x);
   const V e = decay(x), d = e / ((T(1) + e) * (T(1) + e));
   if (order == 1) return d;
   if (order == 3) return d * (T(1) - T(6) * d);
