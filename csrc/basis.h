@@ -34,9 +34,10 @@ FASTKAN_HD int64_t find_interval(const T* knots, int64_t count, T x) {
 // One step of Cox-de Boor, in interval j: values[0..k-1], the splines of degree k - 1, become values[0..k] of
 // degree k, or their derivatives (de Boor, A Practical Guide to Splines, ch. X). knot[q] = t_{j+q} for q = 1
 // - k .. k, and inverse[r] = 1 / (knot[r+1] - knot[r+1-k]): each of these widths spans interval j, hence is
-// positive, and 0/0 := 0 needs no test. V is a value or a vector of values in the same interval.
-template <class V, class T>
-FASTKAN_HD void raise_degree(int k, bool differentiate, const T* knot, const T* inverse, V x, V* values) {
+// positive, and 0/0 := 0 needs no test. V is a value or a vector of values in the same interval; Knots and
+// Inverses are pointers, or what reads or computes them anew.
+template <class V, class Knots, class Inverses>
+FASTKAN_HD void raise_degree(int k, bool differentiate, Knots knot, Inverses inverse, V x, V* values) {
   V carry = V{};
   for (int r = 0; r < k; ++r) {
     const V share = values[r] * inverse[r];

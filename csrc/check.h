@@ -9,6 +9,7 @@
 #include <string>
 
 #include "basis.h"
+#include "storage.h"
 
 namespace fastkan {
 
@@ -88,6 +89,35 @@ T* checked_pointer(const char* argument, std::uintptr_t address, std::initialize
                    bool optional = false) {
   check_address(argument, address, sizeof(T), shape, optional);
   return reinterpret_cast<T*>(address);
+}
+
+inline Storage parse_storage(const char* argument, Name dtype) {
+  if (dtype == "float32") return Storage::float32;
+  if (dtype == "float64") return Storage::float64;
+  if (dtype == "bfloat16") return Storage::bfloat16;
+  if (dtype == "float16") return Storage::float16;
+  refuse(argument, "float32, float64, bfloat16 or float16", "'" + dtype + "'");
+}
+
+// Calls body(T()) with the type that computes: float64 for float64, float32 for all others.
+template <class Body>
+void with_compute_type(Storage x, Storage values, const Body& body) {
+  if ((x == Storage::float64) != (values == Storage::float64))
+    refuse("dtype and value_dtype", "both float64 or neither", "one of each");
+  if (x == Storage::float64) return body(double());
+  body(float());
+}
+
+inline Source checked_source(const char* argument, Address address, Storage storage,
+                             std::initializer_list<int64_t> shape, bool optional = false) {
+  check_address(argument, address, bytes_of(storage), shape, optional);
+  return {reinterpret_cast<const void*>(address), storage};
+}
+
+inline Target checked_target(const char* argument, Address address, Storage storage,
+                             std::initializer_list<int64_t> shape, bool optional = false) {
+  check_address(argument, address, bytes_of(storage), shape, optional);
+  return {reinterpret_cast<void*>(address), storage};
 }
 
 }  // namespace fastkan

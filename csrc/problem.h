@@ -15,7 +15,7 @@
 #endif
 #if defined(__CUDACC__)
 #define FASTKAN_INLINE __host__ __device__
-#define FASTKAN_HD FASTKAN_INLINE
+#define FASTKAN_HD inline FASTKAN_INLINE
 #elif defined(__GNUC__)
 #define FASTKAN_INLINE inline __attribute__((always_inline))
 #define FASTKAN_HD static FASTKAN_INLINE

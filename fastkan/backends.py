@@ -144,7 +144,13 @@ TABLE = (
         gradients=_triton("gradients"),
         takes_half=True,
     ),
-    Backend("cuda", "CUDA C++ (csrc/cuda)", **cuda_operations(), declines=_compiled_declines("cuda", _cuda_missing)),
+    Backend(
+        "cuda",
+        "CUDA C++ (csrc/cuda)",
+        **cuda_operations(),
+        declines=_compiled_declines("cuda", _cuda_missing),
+        takes_half=True,
+    ),
     Backend(
         "reference",
         "plain PyTorch (reference.py)",

@@ -139,35 +139,57 @@ def cpu_stack() -> Stack:
     return Stack(forward, gradients)
 
 
-def cuda_operations() -> dict[str, Any]:
-    """The five operations of `_C` on CUDA; contracts and argument order are those of reference.py."""
+def _device_and_stream(tensor: Tensor) -> tuple[int, int]:
+    device = tensor.device.index
+    return device, torch.cuda.current_stream(device).cuda_stream
 
-    def call(name: str, tensors: tuple, sizes: tuple[int, ...], settings: tuple) -> Tensor:
-        result = reference.EMPTY_RESULT[name](*tensors, *settings)
+
+def cuda_operations(module: Any = extension, where: Callable[[Tensor], tuple[int, int]] = _device_and_stream) -> dict[str, Any]:
+    """The five operations of `_C` on CUDA; contracts and argument order are those of reference.py.
+
+    where(x): the device and the stream of a call.
+    """
+
+    def parts(splits: int, result: Tensor) -> Tensor | None:
+        dtype = compute_dtype(result.dtype)
+        return result.new_empty((splits, *result.shape), dtype=dtype) if splits > 1 else None
+
+    def call(name, tensors, result, sizes, settings, dtypes, *tf32):
         held = _contiguous(*tensors)
-        device = result.device.index
-        where = device, torch.cuda.current_stream(device).cuda_stream
-        run = getattr(extension, f"cuda_{name}")
-        run(*map(_pointer, held), _pointer(result), *sizes, *settings, DTYPE_NAMES[result.dtype], *where)
+        addresses = map(_pointer, (*held, result))
+        getattr(module, f"cuda_{name}")(*addresses, *sizes, *settings, *(DTYPE_NAMES[t] for t in dtypes), *where(result), *tf32)
         return result
 
-    def forward(x, weight, row_weight, knots, degree, base, nu):
-        tensors, sizes = (x, weight, row_weight, knots), (*x.shape, weight.shape[2], knots.shape[1])
-        return call("forward", tensors, sizes, (degree, base, nu))
+    def of_weight(name, tensors, result, x, out_features, settings, value_dtype):
+        knots, tf32 = settings[0], torch.backends.cuda.matmul.fp32_precision == "tf32"
+        sizes = (*x.shape, out_features, knots.shape[1])
+        return call(name, tensors, result, sizes, settings[1:], (x.dtype, value_dtype), tf32)
 
-    def grad_input(x, weight, grad_output, knots, degree, base, nu):
-        tensors, sizes = (x, weight, grad_output, knots), (*x.shape, weight.shape[2], knots.shape[1])
-        return call("grad_input", tensors, sizes, (degree, base, nu))
+    def forward(x, weight, row_weight, *settings):
+        tensors, y = (x, weight, row_weight, settings[0]), weight.new_empty((x.shape[0], weight.shape[2]))
+        return of_weight("forward", tensors, y, x, weight.shape[2], settings, weight.dtype)
 
-    def grad_weight(x, grad_output, row_weight, knots, degree, base, nu):
-        tensors, sizes = (x, grad_output, row_weight, knots), (*x.shape, grad_output.shape[1], knots.shape[1])
-        return call("grad_weight", tensors, sizes, (degree, base, nu))
+    def grad_input(x, weight, grad_output, *settings):
+        tensors = (x, weight, grad_output, settings[0])
+        return of_weight("grad_input", tensors, x.new_empty(x.shape), x, grad_output.shape[1], settings, grad_output.dtype)
 
-    def gram(x, row_weight, knots, degree, base, nu, mu):
-        return call("gram", (x, row_weight, knots), (*x.shape, knots.shape[1]), (degree, base, nu, mu))
+    def grad_weight(x, grad_output, row_weight, *settings):
+        knots, degree = settings[:2]
+        grad = reference.EMPTY_RESULT["grad_weight"](x, grad_output, row_weight, *settings)
+        splits = module.cuda_grad_weight_splits(*x.shape, grad_output.shape[1], knots.shape[1], degree)
+        tensors = (x, grad_output, row_weight, knots, parts(splits, grad))
+        return of_weight("grad_weight", tensors, grad, x, grad_output.shape[1], settings, grad_output.dtype)
 
-    def quadratic(x, form, knots, degree, base, nu, mu):
-        return call("quadratic", (x, form, knots), (*x.shape, knots.shape[1]), (degree, base, nu, mu))
+    def gram(x, row_weight, knots, degree, *orders):
+        slots = knots.shape[1] - degree
+        result = x.new_empty((x.shape[1], slots, slots), dtype=compute_dtype(x.dtype))
+        tensors = (x, row_weight, knots, parts(module.cuda_gram_splits(*x.shape, knots.shape[1], degree), result))
+        return call("gram", tensors, result, (*x.shape, knots.shape[1]), (degree, *orders), (x.dtype,))
+
+    def quadratic(x, form, knots, *settings):
+        result = x.new_empty(x.shape, dtype=compute_dtype(x.dtype))
+        tensors = (x, form.to(result.dtype), knots)
+        return call("quadratic", tensors, result, (*x.shape, knots.shape[1]), settings, (x.dtype,))
 
     operations = (forward, grad_input, grad_weight, gram, quadratic)
     return {operation.__name__: operation for operation in operations}

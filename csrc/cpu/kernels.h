@@ -5,7 +5,7 @@
 #include <stddef.h>
 
 #include "../problem.h"
-#include "storage.h"
+#include "../storage.h"
 
 namespace fastkan {
 

@@ -1,35 +1,48 @@
 // The five operations on an NVIDIA GPU; what they compute is written down in cpu/cpu.h. Pointers are device
-// pointers, calls return once the kernel is in the stream. Deterministic: one thread an output element, fixed
-// order of summation, no atomics.
+// pointers, calls return once the kernels are in the stream. Deterministic: every sum has one fixed order, no
+// atomics.
 #pragma once
 
 #include <string>
 
 #include "../problem.h"
+#include "../storage.h"
 
 namespace fastkan {
+
+// How rows are split where a sum over them would else keep few threads busy: each split has a result of its
+// own in `parts`, and these are added up.
+struct Splits {
+  int count = 1;
+  int64_t rows = 0;  // of each, but perhaps the last
+};
 
 struct Cuda {
   int device = 0;
   void* stream = nullptr;  // a cudaStream_t of that device
+  bool tf32 = false;       // whether float32 may be multiplied as TF32
 
   template <class T>
-  void forward(const Problem& problem, const T* x, const T* weight, const T* row_weight, const T* knots,
-               T* y) const;
+  void forward(const Problem& problem, Source x, Source weight, Source row_weight, const T* knots,
+               Target y) const;
 
   template <class T>
-  void grad_input(const Problem& problem, const T* x, const T* weight, const T* g, const T* knots,
-                  T* out) const;
+  void grad_input(const Problem& problem, Source x, Source weight, Source g, const T* knots,
+                  Target out) const;
+
+  // parts: as many numbers as grad_weight_splits() says results, where that is more than one
+  template <class T>
+  void grad_weight(const Problem& problem, Source x, Source g, Source row_weight, const T* knots, T* parts,
+                   Target out) const;
 
   template <class T>
-  void grad_weight(const Problem& problem, const T* x, const T* g, const T* row_weight, const T* knots,
-                   T* out) const;
+  void gram(const Problem& problem, Source x, Source row_weight, const T* knots, T* parts, T* out) const;
 
   template <class T>
-  void gram(const Problem& problem, const T* x, const T* row_weight, const T* knots, T* out) const;
+  void quadratic(const Problem& problem, Source x, const T* form, const T* knots, T* out) const;
 
-  template <class T>
-  void quadratic(const Problem& problem, const T* x, const T* form, const T* knots, T* out) const;
+  static Splits grad_weight_splits(const Problem& problem);
+  static Splits gram_splits(const Problem& problem);
 
   // Empty if kernels can be launched here, else why not.
   static std::string unavailable_reason();

@@ -11,9 +11,10 @@
 
 #include <stdexcept>
 #include <string>
+#include <tuple>
 
 // Before a kernel's return type and a device function's.
-#define FASTKAN_KERNEL(threads) __global__ void __launch_bounds__(threads)
+#define FASTKAN_KERNEL(threads) __global__ void __launch_bounds__(threads, 1)
 #define FASTKAN_DEVICE __device__ __forceinline__
 
 namespace fastkan {
@@ -144,9 +145,16 @@ void launch(void (*kernel)(Parameters...), const char* name, int device, void* s
   if (shared_bytes > 48 * 1024)
     check_cuda(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, int(shared_bytes)),
                name);
-  kernel<<<dim3(grid.x, grid.y, grid.z), threads, shared_bytes, static_cast<cudaStream_t>(stream)>>>(
-      arguments...);
-  check_cuda(cudaGetLastError(), name);
+  std::tuple<Parameters...> values(
+      arguments...);  // of the kernel's own types, which it reads through pointers
+  std::apply(
+      [&](Parameters&... each) {
+        void* pointers[] = {&each...};
+        check_cuda(cudaLaunchKernel(kernel, dim3(grid.x, grid.y, grid.z), dim3(unsigned(threads)), pointers,
+                                    shared_bytes, static_cast<cudaStream_t>(stream)),
+                   name);
+      },
+      values);
 }
 
 }  // namespace fastkan

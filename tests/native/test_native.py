@@ -119,7 +119,7 @@ def test_basis(run_program: Callable[..., str]) -> None:
 
 @pytest.mark.parametrize("isa", ISAS)
 def test_operations(isa: str, run_program: Callable[..., str]) -> None:
-    """The operations, and the bodies of the CUDA kernels, against their definitions."""
+    """The operations against their definitions."""
     run_program("test_operations", isa)
 
 

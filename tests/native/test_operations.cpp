@@ -1,5 +1,4 @@
-// The CPU core and the bodies of the CUDA kernels, element by element on the host, against the definitions.
-#include "cuda/elements.h"
+// The CPU core against the definitions.
 #include "operations.h"
 
 namespace fastkan::test {
@@ -18,25 +17,6 @@ Case<T> make_case(const Problem& problem, Spacing spacing, bool weighted) {
   return c;
 }
 
-template <class T, class Element>
-void for_every_index(Buffer<T>& out, const Element& element) {
-  for (int64_t index = 0; index < out.size(); ++index) out[index] = element(index);
-}
-
-template <class T>
-Results<T> by_cuda_bodies(const Case<T>& c) {
-  Results<T> out = make_results<T>(c.problem, T(7));
-  const T *x = c.x.data(), *knots = c.knots.data();
-  for_every_index(out[kForward], ForwardElement<T>{c.problem, x, c.weight.data(), c.factors(), knots});
-  Problem of_order_mu = c.problem;
-  of_order_mu.nu = c.problem.mu;
-  for_every_index(out[kGradInput], GradInputElement<T>{of_order_mu, x, c.weight.data(), c.g.data(), knots});
-  for_every_index(out[kGradWeight], GradWeightElement<T>{c.problem, x, c.g.data(), c.factors(), knots});
-  for_every_index(out[kGram], GramElement<T>{c.problem, x, c.factors(), knots});
-  for_every_index(out[kQuadratic], QuadraticElement<T>{c.problem, x, c.form.data(), knots});
-  return out;
-}
-
 template <class T>
 void test_case(const Problem& problem, Spacing spacing, bool weighted, bool together) {
   Case<T> c = make_case<T>(problem, spacing, weighted);
@@ -44,7 +24,6 @@ void test_case(const Problem& problem, Spacing spacing, bool weighted, bool toge
   const Results<Sum> expected = by_definition(c);
   const Results<T> serial = on_cpu(c, 1);
   check_close(serial, expected);
-  check_close(by_cuda_bodies(c), expected);
   check_same_bits(serial, on_cpu(c, 4));
 }
 

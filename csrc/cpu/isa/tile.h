@@ -1,7 +1,7 @@
 // Moving tiles between tensors and the workspace: transposed columns of x, padded blocks of outputs.
 #pragma once
 
-#include "../storage.h"
+#include "../../storage.h"
 #include "vector.h"
 
 namespace fastkan {

@@ -5,7 +5,7 @@
 #include <stdint.h>
 #include <string.h>
 
-#include "../problem.h"
+#include "problem.h"
 
 namespace fastkan {
 
