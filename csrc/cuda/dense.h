@@ -135,6 +135,8 @@ grad_weight_dense(Inputs inputs, Matrix g, int64_t split_rows, Target out) {
   product.clear();
   Inputs split = inputs;
   split.problem.batch = end;
+  const int filled = int(window.end - window.begin) * kDepthStride<Kind>;
+  for (int n = filled + int(threadIdx.x); n < kTileRows * kDepthStride<Kind>; n += kThreads) a[n] = 0;
   for (int64_t row = begin; row < end; row += Kind::depth) {
     __syncthreads();
     expand(split, window, row, Kind::depth, scratch,

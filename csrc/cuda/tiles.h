@@ -12,6 +12,10 @@ struct Matrix {
   int64_t rows, columns;
 };
 
+struct alignas(16) Bytes16 {
+  uint32_t words[4];
+};
+
 FASTKAN_DEVICE bool copies_vectors(const Matrix& matrix, Storage storage) {
   return matrix.source.storage == storage && matrix.columns * bytes_of(storage) % 16 == 0 &&
          reinterpret_cast<uintptr_t>(matrix.source.data) % 16 == 0;
@@ -32,8 +36,7 @@ FASTKAN_DEVICE void load_block(const Matrix& matrix, int64_t row, int64_t column
     const int64_t index = (row + r) * matrix.columns + column + c;
     if (inside && vectors && column + c < matrix.columns) {
       const auto* const source = static_cast<const Operand*>(matrix.source.data) + index;
-      const uint4 four = *reinterpret_cast<const uint4*>(source);
-      *reinterpret_cast<uint4*>(out) = four;
+      *reinterpret_cast<Bytes16*>(out) = *reinterpret_cast<const Bytes16*>(source);
       if constexpr (sizeof(Operand) == 4)
         for (int e = 0; e < width; ++e) out[e] = Kind::operand(out[e]);
     } else {
