@@ -98,6 +98,10 @@ int gram_splits(int64_t B, int64_t I, int64_t K, int64_t degree) {
   return Cuda::gram_splits(checked_problem(B, I, 0, K, degree, "zero", 0, 0)).count;
 }
 
+py::object or_none(const std::string& reason) {
+  return reason.empty() ? py::object(py::none()) : py::str(reason);
+}
+
 }  // namespace
 
 void bind_cuda(py::module_& module) {
@@ -109,10 +113,9 @@ void bind_cuda(py::module_& module) {
   module.def("cuda_quadratic", quadratic, without_gil);
   module.def("cuda_grad_weight_splits", grad_weight_splits);
   module.def("cuda_gram_splits", gram_splits);
-  module.def("cuda_unavailable_reason", []() -> py::object {
-    const std::string reason = Cuda::unavailable_reason();
-    return reason.empty() ? py::object(py::none()) : py::str(reason);
-  });
+  module.def("cuda_unavailable_reason", [] { return or_none(Cuda::unavailable_reason()); });
+  module.def("cuda_driver_reason",
+             [](int driver, int runtime) { return or_none(Cuda::driver_reason(driver, runtime)); });
 }
 
 }  // namespace fastkan

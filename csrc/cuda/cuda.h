@@ -44,8 +44,10 @@ struct Cuda {
   static Splits grad_weight_splits(const Problem& problem);
   static Splits gram_splits(const Problem& problem);
 
-  // Empty if kernels can be launched here, else why not.
+  // Empty if kernels can be launched here, else why not (runtime.cu).
   static std::string unavailable_reason();
+  // What versions of driver and runtime, such as 13000 and 12080, say about that.
+  static std::string driver_reason(int driver, int runtime);
 };
 
 }  // namespace fastkan

@@ -12,13 +12,18 @@ std::string version(int number) {
 
 }  // namespace
 
+std::string Cuda::driver_reason(int driver, int runtime) {
+  if (driver == 0) return "no NVIDIA driver";
+  if (driver / 1000 >= runtime / 1000) return "";  // minor versions serve each other
+  return "the NVIDIA driver serves CUDA up to " + version(driver) + ", and the core was built with CUDA " +
+         version(runtime) + ": a driver for CUDA " + std::to_string(runtime / 1000) + ".0 or later is needed";
+}
+
 std::string Cuda::unavailable_reason() {
-  int driver = 0, runtime = 0, devices = 0;
-  if (cudaDriverGetVersion(&driver) != cudaSuccess || driver == 0) return "no NVIDIA driver";
-  if (cudaRuntimeGetVersion(&runtime) == cudaSuccess && driver / 1000 < runtime / 1000)
-    return "the NVIDIA driver serves CUDA up to " + version(driver) + ", and the core was built with CUDA " +
-           version(runtime) + ": a driver for CUDA " + std::to_string(runtime / 1000) +
-           ".0 or later is needed";
+  int driver = 0, devices = 0;
+  if (cudaDriverGetVersion(&driver) != cudaSuccess) driver = 0;
+  const std::string reason = driver_reason(driver, CUDART_VERSION);
+  if (!reason.empty()) return reason;
   const cudaError_t status = cudaGetDeviceCount(&devices);
   if (status != cudaSuccess) return cudaGetErrorString(status);
   return devices == 0 ? "no CUDA device" : "";
