@@ -55,10 +55,16 @@ FASTKAN_DEVICE int64_t evaluate(const Problem& problem, const T* knots, int64_t 
     for (int r = 0; r <= degree; ++r) values[r] = nan ? x : T(0);
     return 0;
   }
-  const KnotsAround<T> knot{knots, problem.num_knots, j};
-  values[0] = 1;
-  for (int k = 1; k <= degree; ++k)
-    raise_degree(k, k > degree - int(nu), knot, InverseWidths<T>{knot, k}, x, values);
+  if (degree == 3) {  // with its loops unrolled, everything stays in registers
+    T local[4];
+    local_splines(knots, problem.num_knots, 3, int(nu), j, x, local);
+    for (int r = 0; r < 4; ++r) values[r] = local[r];
+  } else {
+    const KnotsAround<T> knot{knots, problem.num_knots, j};
+    values[0] = 1;
+    for (int k = 1; k <= degree; ++k)
+      raise_degree(k, k > degree - int(nu), knot, InverseWidths<T>{knot, k}, x, values);
+  }
 
   // Near the ends some of these splines do not exist: the window moves to p + 1 that do.
   const int64_t alive = j - degree, last = problem.splines() - 1 - degree;
