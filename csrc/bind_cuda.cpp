@@ -3,6 +3,7 @@
 #include "bind.h"
 #include "check.h"
 #include "cuda/cuda.h"
+#include "cuda/driver.h"
 
 namespace fastkan {
 namespace {
@@ -115,7 +116,7 @@ void bind_cuda(py::module_& module) {
   module.def("cuda_gram_splits", gram_splits);
   module.def("cuda_unavailable_reason", [] { return or_none(Cuda::unavailable_reason()); });
   module.def("cuda_driver_reason",
-             [](int driver, int runtime) { return or_none(Cuda::driver_reason(driver, runtime)); });
+             [](int driver, int runtime) { return or_none(driver_reason(driver, runtime)); });
 }
 
 }  // namespace fastkan

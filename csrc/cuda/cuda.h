@@ -46,8 +46,6 @@ struct Cuda {
 
   // Empty if kernels can be launched here, else why not (runtime.cu).
   static std::string unavailable_reason();
-  // What versions of driver and runtime, such as 13000 and 12080, say about that.
-  static std::string driver_reason(int driver, int runtime);
 };
 
 }  // namespace fastkan

@@ -2,22 +2,9 @@
 #include <cuda_runtime.h>
 
 #include "cuda.h"
+#include "driver.h"
 
 namespace fastkan {
-namespace {
-
-std::string version(int number) {
-  return std::to_string(number / 1000) + "." + std::to_string(number % 1000 / 10);
-}
-
-}  // namespace
-
-std::string Cuda::driver_reason(int driver, int runtime) {
-  if (driver == 0) return "no NVIDIA driver";
-  if (driver / 1000 >= runtime / 1000) return "";  // minor versions serve each other
-  return "the NVIDIA driver serves CUDA up to " + version(driver) + ", and the core was built with CUDA " +
-         version(runtime) + ": a driver for CUDA " + std::to_string(runtime / 1000) + ".0 or later is needed";
-}
 
 std::string Cuda::unavailable_reason() {
   int driver = 0, devices = 0;
