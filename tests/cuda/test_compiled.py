@@ -3,8 +3,8 @@
 import re
 from pathlib import Path
 
-import resource_table
 import pytest
+import resource_table
 
 from fastkan import backends
 
