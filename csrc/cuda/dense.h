@@ -35,13 +35,11 @@ forward_dense(Inputs inputs, Matrix weight, Target y) {
   for (int64_t s = 0; s < weight.rows; s += Kind::depth) {
     const Window window{s, s + Kind::depth < weight.rows ? s + Kind::depth : weight.rows};
     const int depth = int(window.end - window.begin);
-    const auto put = [&](int r, int c, float value) { a[r * kDepthStride<Kind> + c] = Kind::operand(value); };
     __syncthreads();
-    expand(inputs, window, row, kTileRows, scratch, put);
-    for (int n = int(threadIdx.x); n < kTileRows * Kind::step; n += kThreads) {
-      const int c = depth + n % Kind::step;
-      if (c < Kind::depth) put(n / Kind::step, c, 0);
-    }
+    clear(a, kTileRows * kDepthStride<Kind>);
+    __syncthreads();
+    expand(inputs, window, row, kTileRows, scratch,
+           [&](int r, int c, float value) { a[r * kDepthStride<Kind> + c] = Kind::operand(value); });
     load_block<Kind, Kind::depth, kTileColumns>(weight, s, column, kColumnStride, b);
     __syncthreads();
     multiply_tiles<Kind, false>(a, b, depth, lane, product);
@@ -135,9 +133,9 @@ grad_weight_dense(Inputs inputs, Matrix g, int64_t split_rows, Target out) {
   product.clear();
   Inputs split = inputs;
   split.problem.batch = end;
-  const int filled = int(window.end - window.begin) * kDepthStride<Kind>;
-  for (int n = filled + int(threadIdx.x); n < kTileRows * kDepthStride<Kind>; n += kThreads) a[n] = 0;
   for (int64_t row = begin; row < end; row += Kind::depth) {
+    __syncthreads();
+    clear(a, kTileRows * kDepthStride<Kind>);
     __syncthreads();
     expand(split, window, row, Kind::depth, scratch,
            [&](int r, int c, float value) { a[c * kDepthStride<Kind> + r] = Kind::operand(value); });

@@ -62,30 +62,37 @@ struct Window {
   FASTKAN_DEVICE int count(int64_t slots) const { return int((end + slots - 1) / slots - begin / slots); }
 };
 
-// Calls put(row, column, value) for `rows` rows from first_row on and every column of the window: 0 for rows
-// past the batch. scratch: value_count() numbers of each thread's own.
+// tile = 0, all of it
+template <class Operand>
+FASTKAN_DEVICE void clear(Operand* tile, int numbers) {
+  constexpr int width = 16 / int(sizeof(Operand));
+  for (int n = int(threadIdx.x) * width; n < numbers; n += kThreads * width)
+    *reinterpret_cast<Bytes16*>(tile + n) = Bytes16{};
+}
+
+// Calls put(row, column, value) for what is not zero in the window, for `rows` rows from first_row on that
+// the batch has. scratch: value_count() numbers of each thread's own.
 template <class Put>
 FASTKAN_DEVICE void expand(const Inputs& inputs, const Window& window, int64_t first_row, int rows,
                            float* scratch, const Put& put) {
   const Problem& problem = inputs.problem;
   const int64_t M = problem.slots(), first_input = window.first_input(M);
-  const int count = window.count(M), base = problem.degree + 1;
-  for (int pair = int(threadIdx.x); pair < rows * count; pair += kThreads) {
+  const int count = window.count(M), values = value_count(problem), width = int(window.end - window.begin);
+  const int64_t left = problem.batch - first_row;
+  const int pairs = (left < rows ? int(left) : rows) * count;
+  for (int pair = int(threadIdx.x); pair < pairs; pair += kThreads) {
     const int row = pair / count;
-    const int64_t i = first_input + pair % count, b = first_row + row, begin = i * M;
-    const int64_t low = begin > window.begin ? begin : window.begin;
-    const int64_t high = begin + M < window.end ? begin + M : window.end;
-    if (b >= problem.batch) {
-      for (int64_t s = low; s < high; ++s) put(row, int(s - window.begin), 0.0f);
-      continue;
-    }
-    const int64_t index = b * problem.in_features + i;
+    const int64_t i = first_input + pair % count, index = (first_row + row) * problem.in_features + i;
     const float x = read<float>(inputs.x, index), factor = row_factor<float>(inputs.row_weight, index);
     const int64_t first = evaluate(problem, inputs.knots + i * problem.num_knots, problem.nu, x, scratch);
-    for (int64_t s = low; s < high; ++s) {
-      const int64_t m = s - begin, r = m - first;
-      const float value = m == M - 1 ? scratch[base] : x != x ? x : r >= 0 && r < base ? scratch[r] : 0.0f;
-      put(row, int(s - window.begin), factor * value);
+    const int64_t begin = i * M - window.begin;  // where its slots begin in the window
+    if (x != x) {
+      for (int64_t c = begin < 0 ? 0 : begin; c < begin + M && c < width; ++c) put(row, int(c), x);
+      continue;
+    }
+    for (int k = 0; k < values; ++k) {
+      const int64_t c = begin + (k < values - 1 ? first + k : M - 1);
+      if (c >= 0 && c < width) put(row, int(c), factor * scratch[k]);
     }
   }
 }
