@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 SOURCES := $(shell find csrc -type f) CMakeLists.txt setup.py pyproject.toml constraints.txt
-CXX_FILES = $(shell find csrc tests/native benchmarks -name '*.h' -o -name '*.cpp' -o -name '*.cu')
+CXX_FILES = $(shell find csrc tests/cuda tests/native benchmarks -name '*.h' -o -name '*.cpp' -o -name '*.cu')
 # That of torch 2.11, which GPU machines have; constraints.txt has that of torch 2.13.
 TRITON_OF_GPUS := 3.6.0
 GPU_PYTHON ?= $(if $(wildcard $(BIN)/python),$(BIN)/python,$(PYTHON))
