@@ -28,12 +28,15 @@ lint: .venv/ready
 	$(BIN)/clang-format --dry-run --Werror $(CXX_FILES)
 	$(BIN)/mypy
 
-# The compiled core and the tools; then the Triton kernels in Triton's interpreter; both with two versions of Triton, the second
-# without the case table in 16 bit. (gram and quadratic compute in float32 for 16-bit tensors: nothing new to see there.)
+# The compiled core and the tools; the CUDA kernels with a CPU in the GPU's place (tests/emulated.py); then the Triton kernels in
+# Triton's interpreter; these with two versions of Triton, the second without the case table in 16 bit. (gram and quadratic compute
+# in float32 for 16-bit tensors: nothing new to see there.)
 INTERPRETER := TRITON_INTERPRET=1 OMP_NUM_THREADS=1 $(BIN)/pytest -n auto
+EMULATED := FASTKAN_EMULATED=plain OMP_NUM_THREADS=1 $(BIN)/pytest -n auto -k cuda
 SECOND := PYTHONPATH=.venv/triton-$(TRITON_OF_GPUS)
 test: lint .venv/triton-$(TRITON_OF_GPUS)
 	$(BIN)/pytest
+	$(EMULATED) tests/test_backends.py tests/cuda/test_paths.py tests/test_ops.py tests/test_functional.py tests/nn/test_linear.py
 	$(INTERPRETER) tests/test_backends.py tests/kernels -k "not (float16 and (gram or quadratic))"
 	$(SECOND) $(BIN)/pytest tests/kernels
 	$(SECOND) $(INTERPRETER) tests/kernels

@@ -7,14 +7,21 @@ import torch
 
 from fastkan import backends
 
+EMULATED = os.environ.get("FASTKAN_EMULATED")  # the whole run then tests backend "cuda", on the CPU
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"  # the whole run then tests the Triton kernels, on the CPU
 
 
 if INTERPRETED:
     import interpreter  # noqa: F401  repairs its bfloat16
+if EMULATED:
+    import emulated
+
+    emulated.serve(EMULATED)
 
 
 def backends_for_cpu():
+    if EMULATED:
+        return ["cuda"]
     return [name for name in backends.available("cpu") if (name == "triton") == INTERPRETED]
 
 
