@@ -40,5 +40,6 @@ PYBIND11_MODULE(_C, module) {
   fastkan::bind_stack(module);
 #ifdef FASTKAN_CUDA_ARCHITECTURES
   fastkan::bind_cuda(module);
+  fastkan::bind_sparse(module);
 #endif
 }

@@ -10,5 +10,6 @@ namespace py = pybind11;
 void bind_cpu(py::module_& module);
 void bind_stack(py::module_& module);
 void bind_cuda(py::module_& module);
+void bind_sparse(py::module_& module);
 
 }  // namespace fastkan

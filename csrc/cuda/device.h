@@ -37,10 +37,36 @@ FASTKAN_DEVICE uint32_t pack_bfloat16(float low, float high) {
   asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(high), "f"(low));
   return pair;
 }
+FASTKAN_DEVICE float float16_value(uint16_t bits) {
+  float value;
+  asm("cvt.f32.f16 %0, %1;" : "=f"(value) : "h"(bits));
+  return value;
+}
 FASTKAN_DEVICE float tf32(float value) {
   uint32_t bits;
   asm("cvt.rna.tf32.f32 %0, %1;" : "=r"(bits) : "f"(value));
   return __uint_as_float(bits);
+}
+
+// ---- single instructions; the first two are good to 2^-22 of the result, subnormal ones are 0
+
+FASTKAN_DEVICE float exp2_approximate(float x) {
+  float power;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(power) : "f"(x));
+  return power;
+}
+FASTKAN_DEVICE float reciprocal_approximate(float x) {
+  float reciprocal;
+  asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(reciprocal) : "f"(x));
+  return reciprocal;
+}
+
+// Byte n of the answer: byte s mod 8 of (low, high), or its sign eight times where s >= 8, for nibble n of
+// `selector` = s.
+FASTKAN_DEVICE uint32_t permute_bytes(uint32_t low, uint32_t high, uint32_t selector) {
+  uint32_t bytes;
+  asm("prmt.b32 %0, %1, %2, %3;" : "=r"(bytes) : "r"(low), "r"(high), "r"(selector));
+  return bytes;
 }
 
 // ---- d += a b of a warp. Lane 4 g + t holds of d [16, 8] the elements (g, 2t), (g, 2t + 1), (g + 8, 2t),
