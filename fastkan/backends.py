@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fastkan import reference
+from fastkan import reference, sparse
 from fastkan.compiled import Stack, cpu_operations, cpu_stack, cuda_operations, extension
 
 MAX_DEGREE = 8  # of the compiled core (fixed-size local arrays in csrc/basis.h) and the kernels
@@ -147,7 +147,7 @@ TABLE = (
     Backend(
         "cuda",
         "CUDA C++ (csrc/cuda)",
-        **cuda_operations(),
+        **sparse.in_front(cuda_operations()),
         declines=_compiled_declines("cuda", _cuda_missing),
         takes_half=True,
     ),

@@ -1,4 +1,4 @@
-"""Is a grid uniform, and the tables of kernels/uniform.py for it; asked once per grid, not once per call."""
+"""The tables of kernels/uniform.py for a uniform grid; made once per grid, not once per call."""
 
 from dataclasses import dataclass
 
@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 from torch.utils.weak import WeakTensorKeyDictionary
 
+from fastkan.uniform import spacing
+
 CHUNK = 8  # as in kernels/uniform.py
-UNIFORM = 1e-5  # largest distance of a knot from its uniform place, in intervals: a tenth of float16's rounding of a slot
-FAR = 2**10  # grid offset over interval up to which u = (x - t_0) / h keeps 12 bits behind the point in float32
 
 
 @dataclass(frozen=True)
@@ -39,13 +39,10 @@ def uniform_grid(knots: Tensor) -> UniformGrid | None:
 
 
 def _tables(knots: Tensor) -> UniformGrid | None:
-    wide = knots.double()
-    intervals = knots.shape[1] - 1
-    first, h = wide[:, :1], (wide[:, -1:] - wide[:, :1]) / intervals
-    places = first + h * torch.arange(intervals + 1, device=knots.device)
-    irregular = ((wide - places).abs() > UNIFORM * h).any() | (wide.abs() > FAR * h).any() | (h <= 0).any()
-    if bool(irregular):
+    found = spacing(knots)
+    if found is None:
         return None
+    first, h = found
     slots = -(-(knots.shape[1] - 4) // CHUNK) * CHUNK
     half = torch.arange(slots, device=knots.device, dtype=torch.float64)[:, None] / 2
     grid = torch.cat((0.5 / h, torch.ones_like(h), 1 / h, 1 / h**2), dim=1).T
