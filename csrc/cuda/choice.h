@@ -1,5 +1,6 @@
 // Which kernel serves a call. Everything that is instantiated: 4 ways to multiply by F, X and A, F, X and A
-// by local support and the three small kernels in two types: 24, and 12 of sparse/: 36 in all (tests/cuda/test_compiled.py).
+// by local support and the three small kernels in two types: 24, and 12 of sparse/: 36 in all
+// (tests/cuda/test_compiled.py).
 #pragma once
 
 #include "cuda.h"
