@@ -1,4 +1,4 @@
-"""Where F of few rows is faster unsorted, on the machine at hand, and what the core chooses: `python benchmarks/crossovers.py`.
+"""Which way through the CPU core is faster where, and which it chooses, on this machine: `python benchmarks/crossovers.py`.
 
 Compiles crossovers.cpp with the CPU core, for the instruction set that CMakeLists.txt names, and writes JSON to
 benchmarks/results/<machine>/crossovers.json.
@@ -19,7 +19,7 @@ sys.path.append(str(ROOT))  # at the end: an installed fastkan goes before the s
 from benchmarks.environment import environment, machine  # noqa: E402
 from benchmarks.report import save_json  # noqa: E402
 
-COLUMNS = ("in_features", "out_features", "grid_size", "batch", "sorted", "direct", "chosen")
+COLUMNS = ("op", "dtype", "in_features", "out_features", "grid_size", "degree", "batch", "sorted", "other", "way", "chosen")
 
 
 def compile_program(folder: Path, isa: str) -> Path:
@@ -34,18 +34,22 @@ def compile_program(folder: Path, isa: str) -> Path:
     return program
 
 
+def table_row(words: list[str]) -> dict[str, object]:
+    row: dict[str, object] = dict(zip(COLUMNS, (word if word[0].isalpha() else json.loads(word) for word in words), strict=True))
+    times = {"sorted": float(words[7]), words[9]: float(words[8])}
+    return row | {"chosen / best": round(times.get(words[10], times["sorted"]) / min(times.values()), 2)}
+
+
 def main(isa: str = "avx512") -> None:
-    """Time F of 1 to 64 rows sorted and direct.
+    """Time F of 1 to 64 rows sorted and direct, and F, X and A of narrow layers sorted and in lanes.
 
     Args:
         isa: An instruction set of this machine: avx512, avx2 or baseline.
     """
     with tempfile.TemporaryDirectory() as folder:
         printed = subprocess.run([compile_program(Path(folder), isa)], check=True, capture_output=True, text=True).stdout
-    rows = [dict(zip(COLUMNS, map(json.loads, line.split()), strict=True)) for line in printed.splitlines()]
+    rows = [table_row(line.split()) for line in printed.splitlines()]
     for row in rows:
-        row["chosen"] = "direct" if row["chosen"] else "sorted"
-        row["chosen / best"] = round(row[row["chosen"]] / min(row["sorted"], row["direct"]), 2)
         print("  ".join(f"{key} {value}" for key, value in row.items()))
     found = environment("cpu")
     path = ROOT / "benchmarks" / "results" / machine(found) / "crossovers.json"

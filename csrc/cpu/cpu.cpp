@@ -104,12 +104,12 @@ void Cpu::forward(const Problem& problem, Source x, Source weight, Source row_we
   Call<T> call = start_call(problem, x, row_weight, knots);
   call.weight = weight;
   call.y = y;
-  call.direct = is_direct(problem);
+  call.way = forward_way(problem, isa.entries);
   choose_inputs(call, [&](const Call<T>& c) {
     return isa.forward_bytes(c, {0, std::min(kOutputs, problem.out_features)});
   });
   const int own_threads = threads_for(problem, threads);
-  const Cut cut = cut_forward(problem, call.tile_rows, call.direct, own_threads);
+  const Cut cut = cut_forward(problem, call.tile_rows, call.way == Way::direct, own_threads);
   call.tile_rows = cut.rows;
   const size_t bytes = isa.forward_bytes(call, {0, std::min(cut.outputs, problem.out_features)});
   const int64_t row_tiles = block_count(problem.batch, cut.rows),
@@ -137,6 +137,7 @@ void Cpu::gradients(const Problem& problem, int64_t grad_input_nu, Source x, Sou
   call.grad_input = grad_input;
   call.grad_input_nu = grad_input_nu;
   call.grad_weight = grad_weight;
+  call.way = gradients_way(problem, isa.entries, grad_input.data, grad_weight.data);
   choose_inputs(call, isa.gradients_bytes);
 
   const auto [splits, inputs] = cut_gradients(problem, call.chunk_inputs, 64 / sizeof(T));

@@ -17,10 +17,31 @@ struct Range {
 // The size of the next block: what is left, but at most that many
 FASTKAN_HD int block_size(int64_t left, int64_t most) { return int(left < most ? left : most); }
 
-// Whether F goes without sorting: where its rows, one by one, read fewer weight rows than sorted ones
-// together, or some more (benchmarks/crossovers.py).
+// How the rows of a tile go: sorted by interval; one by one, where F has few; or in the lanes of vectors,
+// where there are few outputs. The rules are measured: benchmarks/crossovers.py.
+enum class Way { sorted, direct, narrow };
+
+// F one by one reads each row's weight rows, sorted the rows of all intervals.
 FASTKAN_HD bool is_direct(const Problem& problem) {
   return problem.batch * (problem.degree + 2) < problem.slots() + problem.slots() / 2 + 4;
+}
+
+// `entries`, of a table that lanes read from, are as many as two vectors have lanes: one for each interval
+// and one for x outside must fit. What sorted rows waste on padded outputs, an edge in lanes costs more.
+FASTKAN_HD bool is_narrow(const Problem& problem, int entries, int most_outputs) {
+  return problem.num_knots <= entries && problem.out_features <= most_outputs;
+}
+
+FASTKAN_HD Way forward_way(const Problem& problem, int entries) {
+  return is_direct(problem)                         ? Way::direct
+         : is_narrow(problem, entries, entries / 4) ? Way::narrow
+                                                    : Way::sorted;
+}
+
+// A works on every slot in lanes, not on those alive.
+FASTKAN_HD Way gradients_way(const Problem& problem, int entries, bool input, bool weight) {
+  const int most = !weight ? 3 * entries / 8 : input ? entries / 4 : entries / 8;
+  return is_narrow(problem, entries, most) ? Way::narrow : Way::sorted;
 }
 
 // One call of an operation; the arguments it does not have are null. T computes.
@@ -33,13 +54,14 @@ struct Call {
   int64_t grad_input_nu = 0;  // its order; that of the others is problem.nu
   int tile_rows = 0;          // rows a task sorts at once
   int chunk_inputs = 0;       // inputs it works on at once
-  bool direct = false;        // F without sorting: few rows
+  Way way = Way::sorted;
 };
 
 // Tasks take a workspace of as many bytes as the function beside them says.
 template <class T>
 struct Kernels {
   const char* isa;
+  int entries;  // of a table in registers, 0 where lanes cannot read from one
 
   size_t (*forward_bytes)(const Call<T>&, Range outputs);
   void (*forward)(const Call<T>&, Range rows, Range outputs, char* workspace);

@@ -86,8 +86,8 @@ void test_nan(Base base, int64_t nu) {
 
 template <class T>
 void test_type() {
-  const int64_t shapes[][3] = {{0, 2, 3},  {3, 0, 2},   {3, 2, 0},   {1, 1, 1},
-                               {33, 3, 5}, {70, 34, 3}, {3, 2, 515}, {259, 2, 3}};
+  const int64_t shapes[][3] = {{0, 2, 3},   {3, 0, 2},   {3, 2, 0},   {1, 1, 1},   {33, 3, 5},
+                               {70, 34, 3}, {3, 2, 515}, {259, 2, 3}, {41, 70, 2}, {600, 9, 1}};
   int n = 0;
   for (const auto& shape : shapes)
     for (const int degree : {1, 3, 8})

@@ -53,8 +53,8 @@ void test_nested() {
 }
 
 template <class T>
-Case<T> make_case(int64_t batch, int64_t in_features) {
-  Case<T> c({batch, in_features, 20, 12, 3, Base::silu, 0, 1}, true);
+Case<T> make_case(int64_t batch, int64_t in_features, int64_t out_features) {
+  Case<T> c({batch, in_features, out_features, 12, 3, Base::silu, 0, 1}, true);
   const std::vector<T> knots = make_knots<T>(Spacing::uniform, 5, 3);
   for (int64_t n = 0; n < c.knots.size(); ++n) c.knots[n] = knots[n % c.problem.num_knots];
   for (T& x : c.x) x = T(uniform(-2, 2));
@@ -64,8 +64,8 @@ Case<T> make_case(int64_t batch, int64_t in_features) {
 // The callers share the inputs and come first: whatever is set up at the first call is set up under
 // contention.
 template <class T>
-void test_callers(int64_t batch, int64_t in_features) {
-  Case<T> c = make_case<T>(batch, in_features);
+void test_callers(int64_t batch, int64_t in_features, int64_t out_features) {
+  Case<T> c = make_case<T>(batch, in_features, out_features);
   c.together = batch % 2;
   std::vector<Results<T>> answers(kCallers);
   std::vector<std::thread> callers;
@@ -86,9 +86,11 @@ void test_callers(int64_t batch, int64_t in_features) {
 }  // namespace fastkan::test
 
 int main() {
-  fastkan::test::test_callers<float>(601, 17);  // enough work for more than one thread
-  fastkan::test::test_callers<double>(600, 17);
-  fastkan::test::test_callers<float>(8193, 2);  // A in parts
+  fastkan::test::test_callers<float>(601, 17, 20);  // enough work for more than one thread
+  fastkan::test::test_callers<double>(600, 17, 20);
+  fastkan::test::test_callers<float>(8193, 2, 20);  // A in parts
+  fastkan::test::test_callers<float>(2049, 9, 4);   // narrow, where there is AVX-512
+  fastkan::test::test_callers<double>(2049, 9, 4);
   fastkan::test::test_every_index_once();
   fastkan::test::test_an_exception_arrives();
   fastkan::test::test_nested();

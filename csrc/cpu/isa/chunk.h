@@ -112,79 +112,106 @@ static Chunk<T> make_chunk(const Call<T>& call, Values first, Values second, int
 
 // ---- the values
 
-// Splines of degree R - 1, or their derivatives of order nu, but for the pivot over the sorted rows of every
-// interval; for two orders, the lower first, the steps before they part are taken once. Vectors may reach
-// into the next interval, whose values are written after them.
+// values[s][r], r < R: the splines alive at x of degree R - 1, or their derivatives of order nu[s]; for two
+// orders, the lower first, the steps before they part are taken once. knot and inverse(k) are those of
+// raise_degree, of all lanes or one for each.
+template <class T, int R, int ORDERS, class Knot, class Inverse>
+FASTKAN_HD void splines_at(const int (&nu)[ORDERS], const Knot* knot, const Inverse& inverse, Lanes<T> x,
+                           Lanes<T> (&values)[ORDERS][R]) {
+  const int parting = R - nu[ORDERS - 1];
+  values[0][0] = broadcast<T>(1);
+#pragma GCC unroll 8
+  for (int k = 1; k < R; ++k) {
+    const auto* const widths = inverse(k);
+    if (ORDERS > 1 && k == parting)
+      for (int r = 0; r < k; ++r) values[ORDERS - 1][r] = values[0][r];
+    if (ORDERS > 1 && k >= parting) raise_degree(k, true, knot, widths, x, values[ORDERS - 1]);
+    raise_degree(k, k >= R - nu[0], knot, widths, x, values[0]);
+  }
+}
+
+// But for the pivot over the sorted rows of every interval. Vectors may reach into the next interval, whose
+// values are written after them.
 template <class T, int R, int ORDERS>
 static void spline_values(const Grid<T>& grid, const int (&nu)[ORDERS], const uint16_t* starts, const T* x,
                           int64_t stride, T* const (&out)[ORDERS]) {
-  const int parting = R - nu[ORDERS - 1];
   for (int j = 0; j < grid.intervals; ++j)
     for (int q = starts[j]; q < starts[j + 1]; q += kLanes<T>) {
-      const Lanes<T> v = load(x + q);
+      const auto inverse = [&](int k) FASTKAN_INLINE_LAMBDA { return grid.inverse(k) + j; };
       Lanes<T> values[ORDERS][R];
-      values[0][0] = broadcast<T>(1);
-#pragma GCC unroll 8
-      for (int k = 1; k < R; ++k) {
-        const T *const knot = grid.knots + j, *const inverse = grid.inverse(k) + j;
-        if (ORDERS > 1 && k == parting)
-          for (int r = 0; r < k; ++r) values[ORDERS - 1][r] = values[0][r];
-        if (ORDERS > 1 && k >= parting) raise_degree(k, true, knot, inverse, v, values[ORDERS - 1]);
-        raise_degree(k, k >= R - nu[0], knot, inverse, v, values[0]);
-      }
+      splines_at<T, R>(nu, grid.knots + j, inverse, load(x + q), values);
       for (int s = 0; s < ORDERS; ++s)
         for (int r = 0, array = 0; r < R; ++r)
           if (r != kPivot<R>) store(out[s] + stride * array++ + q, values[s][r]);
     }
 }
 
-template <class T>
-static void fill_splines(const Grid<T>& grid, const Chunk<T>& chunk, int i) {
-  const Values &first = chunk.first, &second = chunk.second;
-  const uint16_t* const starts = chunk.starts_of(i);
-  const auto fill = [&](const Values& set) {
+// Calls body(Size<splines>, orders, out) for what is wanted of two sets: in one go where they share steps.
+template <class T, class Body>
+FASTKAN_HD void with_orders(const Values& first, const Values& second, T* first_out, T* second_out,
+                            const Body& body) {
+  const auto alone = [&](const Values& set, T* out) FASTKAN_INLINE_LAMBDA {
     with_splines(set.splines, [&](auto r) {
-      if constexpr (r.value > 0)
-        spline_values<T, r.value, 1>(grid, {int(set.nu)}, starts, chunk.sorted, chunk.stride,
-                                     {chunk.values_of(i, set)});
+      const int nu[] = {int(set.nu)};
+      T* const outs[] = {out};
+      if constexpr (r.value > 0) body(r, nu, outs);
     });
   };
   if (first.splines != second.splines || first.nu >= second.nu) {
-    fill(first);
-    return fill(second);
+    alone(first, first_out);
+    return alone(second, second_out);
   }
   with_splines(first.splines, [&](auto r) {
-    if constexpr (r.value > 0)
-      spline_values<T, r.value, 2>(grid, {int(first.nu), int(second.nu)}, starts, chunk.sorted, chunk.stride,
-                                   {chunk.values_of(i, first), chunk.values_of(i, second)});
+    const int nu[] = {int(first.nu), int(second.nu)};
+    T* const outs[] = {first_out, second_out};
+    if constexpr (r.value > 0) body(r, nu, outs);
   });
 }
 
 template <class T>
-static void fill_bases(Base base, const Chunk<T>& chunk, int i) {
+static void fill_splines(const Grid<T>& grid, const Chunk<T>& chunk, int i) {
   const Values &first = chunk.first, &second = chunk.second;
-  const auto out = [&](const Values& set) { return chunk.values_of(i, set) + set.base() * chunk.stride; };
+  const uint16_t* const starts = chunk.starts_of(i);
+  with_orders(first, second, chunk.values_of(i, first), chunk.values_of(i, second),
+              [&](auto r, const auto& nu, const auto& out) {
+                spline_values<T, r.value>(grid, nu, starts, chunk.sorted, chunk.stride, out);
+              });
+}
+
+// The base's values at `rows` numbers x, for what is wanted of two sets. SiLU is apart: one that computes no
+// slope takes three quarters of the time.
+template <class T>
+static void base_arrays(Base base, const Values& first, const Values& second, const T* x, int rows,
+                        T* first_out, T* second_out) {
   const bool both = first.splines >= 0 && second.splines >= 0;
-  const Values& one = first.splines >= 0 ? first : second;
-  T *const values = out(one), *const others = both ? out(second) : nullptr;
-  for (int q = 0; q < chunk.rows; q += kLanes<T>) {
-    const Lanes<T> x = load(chunk.sorted + q);
-    Lanes<T> value, other;
-    if (both) {
-      base_values(base, first.nu, second.nu, x, value, other);
-      store(others + q, other);
-    } else {
-      value = base_value(base, one.nu, x);
+  const int64_t nu = first.splines >= 0 ? first.nu : second.nu;
+  T* const out = first.splines >= 0 ? first_out : second_out;
+  const auto fill = [&](const auto& evaluate) FASTKAN_INLINE_LAMBDA {
+    for (int q = 0; q < rows; q += kLanes<T>) {
+      Lanes<T> value, other;
+      evaluate(load(x + q), value, other);
+      store(out + q, value);
+      if (both) store(second_out + q, other);
     }
-    store(values + q, value);
-  }
+  };
+  if (both)
+    fill([&](Lanes<T> v, Lanes<T>& value, Lanes<T>& other)
+             FASTKAN_INLINE_LAMBDA { base_values(base, nu, second.nu, v, value, other); });
+  else if (base == Base::silu && nu == 0)
+    fill([](Lanes<T> v, Lanes<T>& value, Lanes<T>& other)
+             FASTKAN_INLINE_LAMBDA { silu_and_slope(v, value, other); });
+  else
+    fill([&](Lanes<T> v, Lanes<T>& value, Lanes<T>&)
+             FASTKAN_INLINE_LAMBDA { value = base_value(base, nu, v); });
 }
 
 template <class T>
 static void fill_values(const Call<T>& call, const Chunk<T>& chunk, int i) {
   if (!chunk.arrays) return;  // gram and quadratic evaluate as they go
+  const auto base_of = [&](const Values& s) { return chunk.values_of(i, s) + s.base() * chunk.stride; };
   fill_splines(chunk.grid_of(call.problem, i), chunk, i);
-  fill_bases(call.problem.base, chunk, i);
+  base_arrays(call.problem.base, chunk.first, chunk.second, chunk.sorted, chunk.rows, base_of(chunk.first),
+              base_of(chunk.second));
   const Values& set = chunk.first;  // the second is never weighted
   if (!set.weighted) return;
   T* const out = chunk.values_of(i, set);

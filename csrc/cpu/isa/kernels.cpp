@@ -11,6 +11,7 @@ namespace {
 
 template <class T>
 constexpr Kernels<T> kTable = {FASTKAN_STRING(FASTKAN_ISA),
+                               kEntries<T>,
                                forward_bytes<T>,
                                forward<T>,
                                gradients_bytes<T>,

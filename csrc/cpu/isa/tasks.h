@@ -3,6 +3,7 @@
 
 #include "blocks.h"
 #include "direct.h"
+#include "narrow_tasks.h"
 
 namespace fastkan {
 namespace FASTKAN_ISA {
@@ -57,12 +58,13 @@ struct ForwardSpace {
   ForwardSpace(const Call<T>& call, Range outputs, Arena& arena) {
     const int width = 4 * kLanes<T>;
     const Values set(call.problem, call.problem.nu, call.row_weight.data != nullptr);
-    if (call.direct)
+    if (call.way == Way::direct)
       direct = make_direct(call, call.tile_rows, call.chunk_inputs, arena);
     else
       chunk = make_chunk(call, set, Values{}, call.tile_rows, call.chunk_inputs, arena);
     tile = arena.take<T>(int64_t(call.tile_rows) * width);
-    slots = call.direct ? nullptr : arena.take<T>(call.chunk_inputs * call.problem.slots() * width);
+    slots =
+        call.way == Way::direct ? nullptr : arena.take<T>(call.chunk_inputs * call.problem.slots() * width);
     total = call.y.storage == kStorage<T> ? nullptr : arena.take<T>(call.tile_rows * outputs.size());
   }
 };
@@ -82,7 +84,7 @@ Slots<const T> weight_block(const Call<T>& call, int64_t first_input, int inputs
 template <class T>
 void forward_block_of(const Call<T>& call, ForwardSpace<T>& space, int64_t first_input, int inputs, int64_t o,
                       int vectors, int columns, T* tile) {
-  if (call.direct)
+  if (call.way == Way::direct)
     return with_sizes(space.direct.splines, vectors, [&](auto r, auto v) {
       direct_block<T, r.value, v.value>(call, space.direct, first_input, o, columns, tile);
     });
@@ -102,10 +104,10 @@ void forward_tile(const Call<T>& call, ForwardSpace<T>& space, Range rows, Range
                   int64_t y_offset, int64_t y_stride) {
   const Problem& problem = call.problem;
   const int count = int(rows.size());
-  const int most = widest(call.direct ? space.direct.splines : space.chunk.first.splines);
+  const int most = widest(call.way == Way::direct ? space.direct.splines : space.chunk.first.splines);
   for (int64_t i = 0; i < problem.in_features; i += call.chunk_inputs) {
     const int inputs = block_size(problem.in_features - i, call.chunk_inputs);
-    if (call.direct)
+    if (call.way == Way::direct)
       fill_direct(call, space.direct, rows.begin, count, i, inputs);
     else
       fill_chunk(call, space.chunk, rows.begin, count, i, inputs);
@@ -126,6 +128,9 @@ void forward_tile(const Call<T>& call, ForwardSpace<T>& space, Range rows, Range
 
 template <class T>
 size_t forward_bytes(const Call<T>& call, Range outputs) {
+#ifdef FASTKAN_LOOKUP
+  if (call.way == Way::narrow) return narrow_forward_bytes(call);
+#endif
   Arena arena(nullptr);
   ForwardSpace<T>(call, outputs, arena);
   return arena.used();
@@ -133,6 +138,9 @@ size_t forward_bytes(const Call<T>& call, Range outputs) {
 
 template <class T>
 void forward(const Call<T>& call, Range rows, Range outputs, char* workspace) {
+#ifdef FASTKAN_LOOKUP
+  if (call.way == Way::narrow) return narrow_forward(call, rows, workspace);
+#endif
   Arena arena(workspace);
   ForwardSpace<T> space(call, outputs, arena);
   const int64_t O = call.problem.out_features;
@@ -238,6 +246,9 @@ void gradients_tile(const Call<T>& call, GradientsSpace<T>& space, Range rows, i
 
 template <class T>
 size_t gradients_bytes(const Call<T>& call) {
+#ifdef FASTKAN_LOOKUP
+  if (call.way == Way::narrow) return narrow_gradients_bytes(call);
+#endif
   Arena arena(nullptr);
   GradientsSpace<T>(call, arena);
   return arena.used();
@@ -245,6 +256,9 @@ size_t gradients_bytes(const Call<T>& call) {
 
 template <class T>
 void gradients(const Call<T>& call, Range rows, Range inputs, char* workspace) {
+#ifdef FASTKAN_LOOKUP
+  if (call.way == Way::narrow) return narrow_gradients(call, rows, inputs, workspace);
+#endif
   Arena arena(workspace);
   GradientsSpace<T> space(call, arena);
   const int64_t O = call.problem.out_features, M = call.problem.slots();

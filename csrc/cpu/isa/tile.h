@@ -2,7 +2,7 @@
 #pragma once
 
 #include "../../storage.h"
-#include "vector.h"
+#include "lookup.h"
 
 namespace fastkan {
 namespace FASTKAN_ISA {
@@ -24,12 +24,56 @@ class Arena {
   size_t used_ = 0;
 };
 
+#ifdef FASTKAN_LOOKUP
+// Matrices of up to that many columns, which squares do not suit. kLanes rows of them fill as many vectors as
+// there are columns, and each vector, of the rows or of a column, is picked from those of the other side.
+constexpr int kFewColumns = 8;
+
+// columns[c * stride + r] = matrix[r * width + c] for the first rows; returns how many
+template <class T>
+static int separate_columns(const T* matrix, int rows, int width, T* columns, int64_t stride) {
+  constexpr int w = kLanes<T>;
+  for (int c = 0; c < width; ++c) {
+    const Mask<T> place = lane_numbers<T>() * width + c;
+    const Pick<T> pick(place / w, place, width);
+    for (int r = 0; r + w <= rows; r += w) store(columns + c * stride + r, pick(matrix + r * width, w));
+  }
+  return rows / w * w;
+}
+
+// matrix[r * width + c] = columns[c * stride + r], likewise
+template <class T>
+static int join_columns(const T* columns, int64_t stride, int rows, int width, T* matrix) {
+  constexpr int w = kLanes<T>;
+  for (int v = 0; v < width; ++v) {
+    Mask<T> row{}, column{};
+    for (int k = 0; k < w; ++k) {
+      row[k] = (v * w + k) / width;
+      column[k] = (v * w + k) % width;
+    }
+    const Pick<T> pick(column, row, width);
+    for (int r = 0; r + w <= rows; r += w) store(matrix + r * width + v * w, pick(columns + r, stride));
+  }
+  return rows / w * w;
+}
+#endif
+
 // dst[c * dst_stride + r] = src[r * src_stride + c]
 template <class T, class S>
 static void transpose(const S* src, int64_t src_stride, int rows, int columns, T* dst, int64_t dst_stride) {
   constexpr int n = kLanes<T>;
   int r = 0;
   if constexpr (sizeof(S) == sizeof(T)) {
+#ifdef FASTKAN_LOOKUP
+    if (src_stride == columns && columns <= kFewColumns)
+      r = separate_columns(src, rows, columns, dst, dst_stride);
+    if (dst_stride == rows && rows <= kFewColumns) {
+      const int done = join_columns(src, src_stride, columns, rows, dst);
+      src += done;
+      dst += done * dst_stride;
+      columns -= done;
+    }
+#endif
     for (; r + n <= rows; r += n) {
       int c = 0;
       for (; c + n <= columns; c += n)
