@@ -146,7 +146,8 @@ class Forward {
     const uint32_t column = kInputs * unit + 4 * (lane_ & 3);
 #pragma unroll
     for (int k = 0; k < 2 * kTiles; ++k) {
-      const X* const row = x_ + (8 * k < rows_after_ ? 8 * k : rows_after_) * call_.in_features;
+      const uint32_t after = 8 * k;
+      const X* const row = x_ + (after < rows_after_ ? after : rows_after_) * call_.in_features;
       if (call_.vector) {
         next_[k] = *reinterpret_cast<const Four<X>*>(row + (column < call_.in_features ? column : 0));
       } else {
