@@ -36,7 +36,7 @@ EMULATED := FASTKAN_EMULATED=plain OMP_NUM_THREADS=1 $(BIN)/pytest -n auto -k cu
 SECOND := PYTHONPATH=.venv/triton-$(TRITON_OF_GPUS)
 test: lint .venv/triton-$(TRITON_OF_GPUS)
 	$(BIN)/pytest
-	$(EMULATED) tests/test_backends.py tests/cuda/test_paths.py tests/test_ops.py tests/test_functional.py tests/nn/test_linear.py
+	$(EMULATED) tests/test_backends.py tests/cuda/test_paths.py tests/cuda/test_sparse_forward.py tests/test_ops.py tests/test_functional.py tests/nn/test_linear.py
 	$(INTERPRETER) tests/test_backends.py tests/kernels -k "not (float16 and (gram or quadratic))"
 	$(SECOND) $(BIN)/pytest tests/kernels
 	$(SECOND) $(INTERPRETER) tests/kernels

@@ -22,7 +22,7 @@ from types import ModuleType
 import pybind11
 import pytest
 
-from fastkan import backends
+from fastkan import backends, sparse
 from fastkan.compiled import cuda_operations
 
 HERE = Path(__file__).resolve().parent / "cuda"
@@ -35,8 +35,8 @@ SANITIZERS = {
 WARNINGS = ["-Wall", "-Wextra", "-Werror", "-Wno-unknown-pragmas"]
 FLAGS = ["-x", "c++", "-std=c++17", "-O1", "-g1", "-DFASTKAN_EMULATED_DEVICE", *WARNINGS]
 INCLUDES = [f"-I{HERE}", f"-I{ROOT / 'csrc'}", f"-I{ROOT / 'csrc' / 'cuda'}"]
-KERNELS = [path for path in sorted((ROOT / "csrc" / "cuda").glob("*.cu")) if path.stem != "runtime"]
-MODULE = [ROOT / "csrc" / "bind_cuda.cpp", HERE / "module.cpp"]
+KERNELS = [path for path in sorted((ROOT / "csrc" / "cuda").rglob("*.cu")) if path.stem != "runtime"]
+MODULE = [ROOT / "csrc" / "bind_cuda.cpp", ROOT / "csrc" / "bind_sparse.cpp", HERE / "module.cpp"]
 
 
 def run(*command: object, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -115,7 +115,8 @@ def load(path: Path) -> ModuleType:
 
 def serve(sanitizer: str) -> None:
     """Puts the emulated device in the place of the GPU in fastkan's table of backends."""
-    operations = cuda_operations(load(module(sanitizer)), lambda device: (0, 0))
+    core = load(module(sanitizer))
+    operations = sparse.in_front(cuda_operations(core, lambda tensor: (0, 0)), core, lambda tensor: (0, 0))
     cpu = next(backend for backend in backends.TABLE if backend.name == "cpu")
     backends.TABLE = tuple(
         dataclasses.replace(backend, **operations, declines=cpu.declines) if backend.name == "cuda" else backend

@@ -103,6 +103,33 @@ T __shfl_down_sync(unsigned mask, T value, unsigned lanes, int width = 32,
 
 namespace fastkan {
 
+// ---- single instructions; the approximate ones are exact here, but for subnormal numbers
+
+namespace emulated {
+
+inline float without_subnormal(float value) {
+  return std::fabs(value) < 0x1p-126f ? std::copysign(0.0f, value) : value;
+}
+
+}  // namespace emulated
+
+inline float exp2_approximate(float x) {
+  return emulated::without_subnormal(std::exp2(emulated::without_subnormal(x)));
+}
+inline float reciprocal_approximate(float x) {
+  return emulated::without_subnormal(1 / emulated::without_subnormal(x));
+}
+
+inline uint32_t permute_bytes(uint32_t low, uint32_t high, uint32_t selector) {
+  const uint64_t both = low | uint64_t(high) << 32;
+  uint32_t bytes = 0;
+  for (unsigned n = 0; n < 4; ++n) {
+    const uint32_t nibble = selector >> 4 * n & 15, byte = uint32_t(both >> 8 * (nibble & 7)) & 0xff;
+    bytes |= (nibble < 8 ? byte : byte & 0x80 ? 0xff : 0) << 8 * n;
+  }
+  return bytes;
+}
+
 // ---- shared memory and copies
 
 inline unsigned char* shared_memory() { return emulated::current().block->shared(); }

@@ -156,6 +156,7 @@ void multiply_sparse(const char* what, Site site, float (&d)[4], const uint32_t 
 
 inline uint32_t pack_float16(float low, float high) { return emulated::pack<emulated::Float16>(low, high); }
 inline uint32_t pack_bfloat16(float low, float high) { return emulated::pack<emulated::BFloat16>(low, high); }
+inline float float16_value(uint16_t bits) { return emulated::Float16::decode(bits); }
 inline float tf32(float value) {  // to nearest, ties away from zero
   const uint32_t bits = emulated::bits_of(value);
   if (value != value) return emulated::float_of(0x7fffe000);

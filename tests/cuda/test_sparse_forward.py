@@ -1,0 +1,63 @@
+"""The 2:4 sparse forward as backend cuda's F: on a GPU, and on the emulated one."""
+
+import pytest
+import torch
+from cases import Case, assert_accurate, make_inputs
+
+from fastkan import ops, sparse
+
+# one unit of outputs and several, rows and inputs past a tile's, rows of whole vectors or not, one block of slots and three
+CASES = [
+    Case(5, 1, 1),
+    Case(70, 4, 20),
+    Case(130, 17, 19, grid_size=9),
+    Case(65, 20, 130, grid_size=16),
+    Case(3, 33, 9, grid_size=3),
+]
+
+
+@pytest.fixture(autouse=True)
+def only_cuda(backend):
+    if backend != "cuda":
+        pytest.skip("about backend cuda")
+
+
+def run(case, tensors, tile, narrow=None):
+    with sparse.forced(tile, narrow):
+        return ops.forward(tensors["x"], tensors["weight"], None, tensors["knots"], 3, case.base, "cuda", 0)
+
+
+@pytest.mark.parametrize("tile", sparse.TILES)
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_accuracy(case, dtype, tile, device, backend):
+    tensors = make_inputs(case, dtype, device)
+    assert_accurate("forward", case, [(run(case, tensors, tile), tensors)], (0,))
+
+
+@pytest.mark.parametrize("base", ["gelu", "tanh", "relu", "identity", "zero"])
+def test_every_base(base, device, backend):
+    case = Case(20, 5, 6, base=base)
+    tensors = make_inputs(case, torch.bfloat16, device)
+    assert_accurate("forward", case, [(run(case, tensors, "small"), tensors)], (0,))
+
+
+@pytest.mark.parametrize("tile", sparse.TILES)
+def test_nan_stays_in_its_row(tile, device, backend):
+    case = Case(70, 4, 20)
+    tensors = make_inputs(case, torch.float16, device)
+    clean = run(case, tensors, tile)
+    tensors["x"][33, 2] = torch.nan
+    answer = run(case, tensors, tile)
+    others = torch.arange(70, device=device) != 33
+    assert answer[33].isnan().all() and torch.equal(answer[others], clean[others])
+
+
+@pytest.mark.parametrize("narrow", [torch.bfloat16, torch.float16], ids=str)
+def test_float32_tensors_are_rounded_to_operands(narrow, device, backend):
+    """x stays as it is; the answer is as good as that of 16-bit tensors, before its own rounding."""
+    case = Case(70, 20, 24)
+    tensors = make_inputs(case, torch.float32, device)
+    answer = run(case, tensors, "large", narrow)
+    assert answer.dtype == torch.float32
+    assert_accurate("forward", case, [(answer.to(narrow), tensors)], (0,))
