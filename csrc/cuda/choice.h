@@ -10,7 +10,7 @@ namespace fastkan {
 
 constexpr int kInstantiations = 36;
 
-enum class Way { float16, bfloat16, tf32, float32, local };
+enum class Path { float16, bfloat16, tf32, float32, local };
 
 // Slots from which local support beats multiplying by all of them, in float32 on CUDA cores: the dense
 // product takes M multiply-adds an edge, and p + 2 with a load each are worth some 24 of them (a model; no
@@ -20,24 +20,24 @@ constexpr int64_t kLocalSlots = 24;
 constexpr int64_t kNarrow = 8;
 
 // values: how the weight, g and y are stored; expanded: whether slots are an operand (in X they are not).
-inline Way choose_way(const Problem& problem, Storage values, bool tf32, bool expanded) {
-  if (values == Storage::float64 || problem.out_features <= kNarrow) return Way::local;
-  if (values == Storage::bfloat16) return Way::bfloat16;
+inline Path choose_path(const Problem& problem, Storage values, bool tf32, bool expanded) {
+  if (values == Storage::float64 || problem.out_features <= kNarrow) return Path::local;
+  if (values == Storage::bfloat16) return Path::bfloat16;
   // Derivatives leave float16's range on fine grids; TF32 has as many bits, and float32's range.
-  if (values == Storage::float16) return expanded && problem.nu > 0 ? Way::tf32 : Way::float16;
-  if (tf32) return Way::tf32;
-  return problem.slots() >= kLocalSlots ? Way::local : Way::float32;
+  if (values == Storage::float16) return expanded && problem.nu > 0 ? Path::tf32 : Path::float16;
+  if (tf32) return Path::tf32;
+  return problem.slots() >= kLocalSlots ? Path::local : Path::float32;
 }
 
 // Calls body(Kind()) with what tensor cores multiply.
 template <class Body>
-void with_kind(Way way, const Body& body) {
-  switch (way) {
-    case Way::float16:
+void with_kind(Path path, const Body& body) {
+  switch (path) {
+    case Path::float16:
       return body(InFloat16());
-    case Way::bfloat16:
+    case Path::bfloat16:
       return body(InBfloat16());
-    case Way::tf32:
+    case Path::tf32:
       return body(InTf32());
     default:
       return body(InFloat32());

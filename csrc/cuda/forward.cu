@@ -20,10 +20,10 @@ template <class T>
 void Cuda::forward(const Problem& problem, Source x, Source weight, Source row_weight, const T* knots,
                    Target y) const {
   if (!problem.batch || !problem.out_features) return;
-  const Way way = choose_way(problem, y.storage, tf32, true);
+  const Path path = choose_path(problem, y.storage, tf32, true);
   if constexpr (sizeof(T) == 4) {
-    if (way != Way::local)
-      return with_kind(way, [&](auto kind) {
+    if (path != Path::local)
+      return with_kind(path, [&](auto kind) {
         const int64_t blocks =
             blocks_of(problem.batch, kTileRows) * blocks_of(problem.out_features, kTileColumns);
         const Matrix matrix{weight, problem.in_features * problem.slots(), problem.out_features};

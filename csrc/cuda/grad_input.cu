@@ -7,10 +7,10 @@ void Cuda::grad_input(const Problem& problem, Source x, Source weight, Source g,
                       Target out) const {
   const int64_t B = problem.batch, I = problem.in_features, O = problem.out_features;
   if (!B || !I) return;
-  const Way way = choose_way(problem, g.storage, tf32, false);
+  const Path path = choose_path(problem, g.storage, tf32, false);
   if constexpr (sizeof(T) == 4) {
-    if (way != Way::local)
-      return with_kind(way, [&](auto kind) {
+    if (path != Path::local)
+      return with_kind(path, [&](auto kind) {
         const int inputs = inputs_of_tile(problem);
         const int64_t blocks = blocks_of(B, kTileRows) * blocks_of(I, inputs);
         const size_t sums = size_t(kTileRows) * inputs * sizeof(T);

@@ -32,11 +32,11 @@ void Cuda::grad_weight(const Problem& problem, Source x, Source g, Source row_we
   if (!slots || !O) return;
   const Splits splits = grad_weight_splits(problem);
   const Target target = splits.count == 1 ? out : Target{parts, kStorage<T>};
-  const Way way = choose_way(problem, g.storage, tf32, true);
+  const Path path = choose_path(problem, g.storage, tf32, true);
   bool done = false;
   if constexpr (sizeof(T) == 4) {
-    if (way != Way::local) {
-      with_kind(way, [&](auto kind) {
+    if (path != Path::local) {
+      with_kind(path, [&](auto kind) {
         const int64_t blocks = blocks_of(slots, kTileRows) * blocks_of(O, kTileColumns);
         launch(grad_weight_dense<decltype(kind)>, "grad_weight", device, stream,
                {checked_blocks("grad_weight", blocks), unsigned(splits.count)}, kThreads,
