@@ -6,6 +6,7 @@ Tests and sanitizer run side by side, for none of them looks at a clock; the ben
 import argparse
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -145,6 +146,15 @@ def throughput(seconds: float, folder: Path, device: str) -> Part:
         running.process.terminate()
 
 
+def instruction_rates(folder: Path) -> Part:
+    """Whether sparse tensor cores are worth their trouble here (docs/cuda.md); half of its time is nvcc's."""
+    running = Running(Part("instructions", [sys.executable, "benchmarks/instructions/rates.py", "--folder", str(folder)]))
+    try:
+        return running.finish(time.monotonic() + 90)
+    finally:
+        running.process.terminate()
+
+
 def show(part: Part) -> None:
     print(f"== {part.name}: {part.status}, {part.seconds:.0f} s {part.counts or ''}")
     print("\n".join(part.output[-120:] if part.status == "passed" else part.output), flush=True)
@@ -168,6 +178,8 @@ def prove(seconds: float, device: str, folder: Path | None = None) -> int:
 
     with tempfile.TemporaryDirectory() as scratch:
         keep(*checks(CHECKS_SHARE * seconds, folder, Path(scratch), device))
+    if device == "cuda" and shutil.which("nvcc"):
+        keep(instruction_rates(folder))
     keep(throughput(max(1.0, until - time.monotonic()), folder, device))
     print(f"\nWritten: {path} and beside it")
     for part in parts:
