@@ -32,19 +32,27 @@ FASTKAN_HD int64_t find_interval(const T* knots, int64_t count, T x) {
 }
 
 // One step of Cox-de Boor, in interval j: values[0..k-1], the splines of degree k - 1, become values[0..k] of
-// degree k, or their derivatives (de Boor, A Practical Guide to Splines, ch. X). knot[q] = t_{j+q} for q = 1
-// - k .. k, and inverse[r] = 1 / (knot[r+1] - knot[r+1-k]): each of these widths spans interval j, hence is
-// positive, and 0/0 := 0 needs no test. V is a value or a vector of values in the same interval; Knots and
-// Inverses are pointers, or what reads or computes them anew.
+// degree k, or their derivatives divided by k (de Boor, A Practical Guide to Splines, ch. X). knot[q] =
+// t_{j+q} for q = 1 - k .. k, and inverse[r] = 1 / (knot[r+1] - knot[r+1-k]): each of these widths spans
+// interval j, hence is positive, and 0/0 := 0 needs no test. V is a value or a vector of values in the same
+// interval; Knots and Inverses are pointers, or what reads or computes them anew.
 template <class V, class Knots, class Inverses>
 FASTKAN_HD void raise_degree(int k, bool differentiate, Knots knot, Inverses inverse, V x, V* values) {
   V carry = V{};
   for (int r = 0; r < k; ++r) {
     const V share = values[r] * inverse[r];
-    values[r] = carry + (differentiate ? share * Scalar<V>(-k) : (knot[r + 1] - x) * share);
-    carry = differentiate ? share * Scalar<V>(k) : (x - knot[r + 1 - k]) * share;
+    values[r] = differentiate ? carry - share : carry + (knot[r + 1] - x) * share;
+    carry = differentiate ? share : (x - knot[r + 1 - k]) * share;
   }
   values[k] = carry;
+}
+
+// What raise_degree left out of nu-th derivatives: degree (degree - 1) ... (degree - nu + 1), multiplied once
+// for one rounding.
+FASTKAN_HD int derivative_factor(int degree, int nu) {
+  int factor = 1;
+  for (int k = degree; k > degree - nu; --k) factor *= k;
+  return factor;
 }
 
 // values[r] = nu-th derivative at x of the spline j - degree + r, r = 0..degree, for x in interval j and nu
@@ -64,6 +72,8 @@ FASTKAN_HD void local_splines(const T* knots, int64_t count, int degree, int nu,
     for (int r = 0; r < k; ++r) inverse[r] = 1 / (knot[r + 1] - knot[r + 1 - k]);
     raise_degree(k, k > degree - nu, knot, inverse, x, values);
   }
+  if (nu > 0)
+    for (int r = 0; r <= degree; ++r) values[r] *= T(derivative_factor(degree, nu));
 }
 
 }  // namespace fastkan

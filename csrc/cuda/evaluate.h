@@ -64,6 +64,8 @@ FASTKAN_DEVICE int64_t evaluate(const Problem& problem, const T* knots, int64_t 
     values[0] = 1;
     for (int k = 1; k <= degree; ++k)
       raise_degree(k, k > degree - int(nu), knot, InverseWidths<T>{knot, k}, x, values);
+    if (nu > 0)
+      for (int r = 0; r <= degree; ++r) values[r] *= T(derivative_factor(degree, int(nu)));
   }
 
   // Near the ends some of these splines do not exist: the window moves to p + 1 that do.

@@ -111,6 +111,18 @@ def test_the_named_one_serves(isa: str, core: ModuleType) -> None:
     assert result.stdout.strip() == isa, result.stdout + result.stderr
 
 
+@pytest.mark.parametrize("isa", ISAS[1:])
+def test_the_case_table(isa: str, core: ModuleType) -> None:
+    """What the best one answers in tests/test_backends.py; 16-bit numbers only change how it reads and writes."""
+    if "FASTKAN_ISA must be one of" in run_with(isa, "from fastkan import _C; _C.cpu_isa()").stderr:
+        pytest.skip(f"this machine or build has no {isa}")
+    chosen = "cpu-cpu and test_accuracy and (float64 or float32)"
+    command = [sys.executable, "-m", "pytest", "-n", "auto", "-p", "no:cacheprovider", "tests/test_backends.py", "-k", chosen]
+    environment = os.environ | {"FASTKAN_ISA": isa, "OMP_NUM_THREADS": "1"}
+    result = subprocess.run(command, check=False, capture_output=True, text=True, timeout=900, env=environment, cwd=ROOT)
+    assert result.returncode == 0 and " passed" in result.stdout, result.stdout[-6000:] + result.stderr[-2000:]
+
+
 def test_an_unknown_name_is_refused(core: ModuleType) -> None:
     result = run_with("sse9", "from fastkan import _C; _C.cpu_isa()")
     assert result.returncode == 1

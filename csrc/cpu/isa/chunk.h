@@ -128,6 +128,9 @@ FASTKAN_HD void splines_at(const int (&nu)[ORDERS], const Knot* knot, const Inve
     if (ORDERS > 1 && k >= parting) raise_degree(k, true, knot, widths, x, values[ORDERS - 1]);
     raise_degree(k, k >= R - nu[0], knot, widths, x, values[0]);
   }
+  for (int s = 0; s < ORDERS; ++s)
+    if (nu[s] > 0)
+      for (int r = 0; r < R; ++r) values[s][r] *= T(derivative_factor(R - 1, nu[s]));
 }
 
 // But for the pivot over the sorted rows of every interval. Vectors may reach into the next interval, whose

@@ -36,7 +36,8 @@ FASTKAN_HD void alive_values(const Problem& problem, const Grid<T>& grid, int j,
     all[0] = broadcast<T>(1);
     for (int k = 1; k <= p; ++k)
       raise_degree(k, k > p - int(nu), grid.knots + j, grid.inverse(k) + j, x, all);
-    for (int k = 0; k + 1 < alive.count; ++k) values[k] = all[alive.first + k];
+    const auto factor = T(derivative_factor(p, int(nu)));
+    for (int k = 0; k + 1 < alive.count; ++k) values[k] = all[alive.first + k] * factor;
   }
   values[alive.count - 1] = base_value(problem.base, nu, x);
 }
