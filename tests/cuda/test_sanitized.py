@@ -10,7 +10,7 @@ import pytest
 
 SPREAD = {
     # one row, repeated knots, more outputs than a tile's; NaN and empty tensors; several tiles, windows and splits
-    "address": "1x1x1 or 7x3x4-G5-p8 or 8x3x2-G6-p2 or 3x2x513 or 70x20x72 or test_empty or test_nan or test_paths or test_sparse",
+    "address": "1x1x1 or 7x3x4-G5-p8 or 8x3x2-G6-p2 or 3x2x513 or 70x20x72 or empty or test_nan or test_paths or test_sparse",
     # some blocks along each axis
     "thread": "(33x1x17 or 66x9x131 or 65x20x130 or 1400x2x12 or 1400x2x3 or test_tf32 or test_gram) and not bfloat16",
 }
