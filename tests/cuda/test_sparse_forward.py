@@ -61,3 +61,23 @@ def test_float32_tensors_are_rounded_to_operands(narrow, device, backend):
     answer = run(case, tensors, "large", narrow)
     assert answer.dtype == torch.float32
     assert_accurate("forward", case, [(answer.to(narrow), tensors)], (0,))
+
+
+def test_infinity_is_what_the_base_makes_of_it(device, backend):
+    case = Case(9, 3, 5)
+    tensors = make_inputs(case, torch.float32, device) | {"weight": torch.ones(3, 9, 5, device=device).bfloat16()}
+    tensors["x"][4, 0], tensors["x"][6, 1] = torch.inf, -torch.inf
+    answer = run(case, tensors, "small")
+    assert (answer[4] == torch.inf).all() and answer[[5, 6, 7]].isfinite().all()
+
+
+def test_gradients_go_the_usual_way_and_an_update_is_packed_anew(device, backend):
+    case = Case(9, 3, 5)
+    tensors = make_inputs(case, torch.float32, device)
+    weight = tensors["weight"].bfloat16().requires_grad_()
+    run(case, tensors | {"weight": weight}, "small").sum().backward()
+    ones = torch.ones(9, 5, dtype=torch.bfloat16, device=device)
+    assert torch.equal(weight.grad, ops.grad_weight(tensors["x"], ones, None, tensors["knots"], 3, "silu", "cuda", 0))
+    with torch.no_grad():
+        weight.zero_()
+    assert not run(case, tensors | {"weight": weight}, "small").any()
