@@ -28,7 +28,7 @@ from benchmarks.environment import environment, machine  # noqa: E402
 # The files of the gpu mark by name: collecting others may need packages that are not here. Most of their time goes into compiling
 # kernels, so processes share them where pytest-xdist is there; not so those that need the GPU's memory or its streams.
 SHARED = (
-    *("tests/test_backends.py", "tests/kernels/test_placed.py", "tests/cuda/test_sparse_forward.py"),
+    *("tests/test_backends.py", "tests/kernels/test_placed.py", "tests/cuda/test_paths.py", "tests/cuda/test_sparse_forward.py"),
     *("tests/gpu/test_repeats.py", "tests/gpu/test_graphs.py"),
 )
 ALONE = ("tests/test_profile.py", "tests/gpu/test_streams.py", "tests/gpu/test_large.py")

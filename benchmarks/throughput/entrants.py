@@ -78,6 +78,21 @@ def backend_operation(provider: Provider, backend: str, problem: Problem, operat
     return Prepared(call, by_order(operation))
 
 
+def sparse_forward(tile: str, problem: Problem, operation: str) -> Prepared:
+    """F of backend cuda on 2:4 sparse tensor cores; its weight is packed once, before the first call that counts."""
+    dense = backend_operation(Provider("fastkan cuda", "fastkan", layers.build), "cuda", problem, operation)
+
+    def call() -> tuple[Tensor, ...]:
+        with fastkan.sparse.forced(tile):
+            return dense.call()
+
+    return Prepared(call, dense.named)
+
+
+def _sparse_declines(case: Case) -> str | None:
+    return None if case.dtype in ("float16", "bfloat16") else "left out: it multiplies in 16 bit"
+
+
 def _pykan_declines(case: Case) -> str | None:
     elements = case.batch * case.edges
     return f"left out: its (B, I, O) tensors would have {elements:.1e} elements each" if elements > PYKAN_ELEMENTS else None
@@ -94,6 +109,9 @@ def entrants(device: str) -> list[Entrant]:
     for backend in backends:
         provider = Provider(f"fastkan {backend}", "fastkan", partial(layers.build, backend=backend))
         own.append(Entrant(provider.name, "fastkan", OPERATIONS, partial(backend_operation, provider, backend)))
+    for tile in fastkan.sparse.TILES if "cuda" in backends else ():
+        prepare = partial(sparse_forward, tile)
+        own.append(Entrant(f"fastkan cuda, 2:4 {tile}", "fastkan", (F,), prepare, declines=_sparse_declines))
     linear, perceptron = mlp.PROVIDERS[:2]
     eager, compiled = efficient.PROVIDERS
     speed = next(provider for provider in pykan.PROVIDERS if provider.name == "pykan speed()")
