@@ -28,17 +28,19 @@ lint: .venv/ready
 	$(BIN)/clang-format --dry-run --Werror $(CXX_FILES)
 	$(BIN)/mypy
 
-# The compiled core and the tools; the CUDA kernels with a CPU in the GPU's place (tests/emulated.py); then the Triton kernels in
+# The compiled core and the tools; the CUDA kernels with a CPU in the GPU's place (tests/emulated.py), where FASTKAN_BACKEND=cuda
+# then serves everything that a user calls; then the Triton kernels in
 # Triton's interpreter, with two versions of Triton. Left out, for time: gram and quadratic in float16 and bfloat16 (they compute
 # in float32 for these), and with the second version, whose kernels are the same and whose frontend alone is in question, three
 # cases of the table in four, all of it in 16 bit, and repeats bit for bit (its interpreter is the same numpy). What runs there is
 # every fourth case from the first on: degrees 1, 3, 5, every kind of grid, and the GPU's fast path.
 INTERPRETER := TRITON_INTERPRET=1 OMP_NUM_THREADS=1 $(BIN)/pytest -n auto
-EMULATED := FASTKAN_EMULATED=plain OMP_NUM_THREADS=1 $(BIN)/pytest -n auto -k cuda
+EMULATED := FASTKAN_EMULATED=plain FASTKAN_BACKEND=cuda OMP_NUM_THREADS=1 $(BIN)/pytest -n auto
 SECOND := PYTHONPATH=.venv/triton-$(TRITON_OF_GPUS)
 test: lint .venv/triton-$(TRITON_OF_GPUS)
 	$(BIN)/pytest
-	$(EMULATED) tests/test_backends.py tests/cuda/test_paths.py tests/cuda/test_sparse_forward.py tests/test_ops.py tests/test_functional.py tests/nn/test_linear.py
+	$(EMULATED) -k cuda tests/test_backends.py tests/cuda/test_paths.py tests/cuda/test_sparse_forward.py
+	$(EMULATED) tests/nn tests/test_ops.py tests/test_functional.py tests/test_grid.py tests/test_compile.py
 	$(INTERPRETER) tests/test_backends.py tests/kernels -k "not (float16 and (gram or quadratic))"
 	$(SECOND) $(BIN)/pytest tests/kernels
 	$(SECOND) $(INTERPRETER) tests/kernels
