@@ -29,11 +29,11 @@ lint: .venv/ready
 	$(BIN)/mypy
 
 # The compiled core and the tools; the CUDA kernels with a CPU in the GPU's place (tests/emulated.py), where FASTKAN_BACKEND=cuda
-# then serves everything that a user calls; then the Triton kernels in
-# Triton's interpreter, with two versions of Triton. Left out, for time: gram and quadratic in float16 and bfloat16 (they compute
-# in float32 for these), and with the second version, whose kernels are the same and whose frontend alone is in question, three
-# cases of the table in four, all of it in 16 bit, and repeats bit for bit (its interpreter is the same numpy). What runs there is
-# every fourth case from the first on: degrees 1, 3, 5, every kind of grid, and the GPU's fast path.
+# then serves everything that a user calls; then the Triton kernels in Triton's interpreter, with two versions of Triton. Left out,
+# for time: gram and quadratic in float16 and bfloat16 (they compute in float32 for these), and with the second version, whose
+# kernels are the same and whose frontend alone is in question, three cases of the table in four, all of it in 16 bit, and repeats
+# bit for bit (its interpreter is the same numpy). What runs there is every fourth case from the first on: degrees 1, 3, 5, every
+# kind of grid, and the GPU's fast path.
 INTERPRETER := TRITON_INTERPRET=1 OMP_NUM_THREADS=1 $(BIN)/pytest -n auto
 EMULATED := FASTKAN_EMULATED=plain FASTKAN_BACKEND=cuda OMP_NUM_THREADS=1 $(BIN)/pytest -n auto
 SECOND := PYTHONPATH=.venv/triton-$(TRITON_OF_GPUS)
