@@ -47,7 +47,22 @@ def test_flops_are_those_of_the_slots_that_take_part():
     for dense in ("triton", "reference"):
         assert roofline.flops(make(backend=dense), "forward") == 2 * 50 * 6 * (4 + 2 + 1) * 9
         assert roofline.count_of(make(backend=dense)) == "dense"
-    assert roofline.count_of(make(backend="cpu")) == roofline.count_of(make(backend="cuda")) == "local support"
+    assert roofline.count_of(make(backend="cpu")) == "local support"
+
+
+@pytest.mark.parametrize(
+    ("changed", "count"),
+    [
+        ({"dtype": "float16"}, "dense"),
+        ({"dtype": "float32"}, "dense"),
+        ({"dtype": "float32", "grid_size": 30}, "local support"),
+        ({"dtype": "bfloat16", "grid_size": 30}, "dense"),
+        ({"dtype": "float64"}, "local support"),
+        ({"dtype": "float16", "out_features": 8}, "local support"),
+    ],
+)
+def test_backend_cuda_counts_what_it_multiplies(changed, count):
+    assert roofline.count_of(make(backend="cuda", **changed)) == count
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32", "bfloat16"])

@@ -10,8 +10,6 @@ from fastkan import backends
 from fastkan.precision import compute_dtype
 from fastkan.profile.workload import Workload
 
-# Backends that evaluate and multiply only the degree + 1 splines that are not zero, and the base; the others every slot.
-LOCAL_SUPPORT = ("cuda", "cpu")
 COUNTS = {
     "local support": ("2 * rows * in_features * (degree + 2) * out_features", "the degree + 1 non-zero splines and the base"),
     "dense": ("2 * rows * in_features * (grid_size + degree + 1) * out_features", "every spline and the base, as in a GEMM"),
@@ -43,11 +41,20 @@ def _shortest(statement: str, names: dict[str, Any]) -> tuple[float, int]:
     return min(times), len(times)
 
 
+def by_local_support(workload: Workload) -> bool:
+    """Whether its backend multiplies only the degree + 1 splines that are not zero, and the base; else every slot."""
+    if workload.backend != "cuda":
+        return workload.backend == "cpu"
+    ieee = workload.torch_dtype == torch.float32 and torch.backends.cuda.matmul.fp32_precision != "tf32"
+    fine = workload.grid_size + workload.degree + 1 >= 24
+    return workload.torch_dtype == torch.float64 or workload.out_features <= 8 or (ieee and fine)  # csrc/cuda/choice.h
+
+
 def measure_peaks(workload: Workload) -> Peaks:
     """Peaks of the workload's device, in the dtype its backend multiplies in; TF32 as PyTorch's own settings say."""
     device, dtype = workload.device, workload.torch_dtype
     if (
-        workload.backend in LOCAL_SUPPORT
+        by_local_support(workload)
         or not backends.select(workload.backend, torch.device(device), dtype, workload.degree).takes_half
     ):
         dtype = compute_dtype(dtype)
@@ -66,7 +73,7 @@ def measure_peaks(workload: Workload) -> Peaks:
 
 def count_of(workload: Workload) -> str:
     """Which of COUNTS the FLOPs of this backend are."""
-    return "local support" if workload.backend in LOCAL_SUPPORT else "dense"
+    return "local support" if by_local_support(workload) else "dense"
 
 
 def flops(workload: Workload, operation: str) -> int:
