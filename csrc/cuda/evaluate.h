@@ -1,5 +1,6 @@
-// The slots that are not zero at one x, written to shared memory: nothing here is an array of the thread's
-// own, which a degree known at run time would put into slow local memory.
+// The slots that are not zero at one x, written to shared memory: but for cubics, whose loops unroll into
+// registers, nothing here is an array of the thread's own, for a degree known at run time would put that into
+// slow local memory.
 #pragma once
 
 #include "../basis.h"
