@@ -51,7 +51,6 @@ struct Layer {
     call.weight = {weight.data(), kStorage<T>};
     call.g = {g.data(), kStorage<T>};
     call.knots = knots.data();
-    call.y = {y.data(), kStorage<T>};
     call.grad_input_nu = 1;
     call.tile_rows = int(std::min<int64_t>(rows, 512));
     call.chunk_inputs = int(std::min<int64_t>(inputs, 64));
@@ -65,6 +64,7 @@ double microseconds(Layer<T>& layer, const std::string& op, Way way) {
   const Kernels<T>& isa = kernels<T>();
   const Range rows{0, call.problem.batch};
   call.way = way;
+  call.y = {op == "F" ? layer.y.data() : nullptr, kStorage<T>};
   call.grad_input = {op[0] == 'X' ? layer.grad_input.data() : nullptr, kStorage<T>};
   call.grad_weight = {op.back() == 'A' ? layer.grad_weight.data() : nullptr, kStorage<T>};
   const int64_t O = call.problem.out_features;

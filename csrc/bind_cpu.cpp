@@ -21,19 +21,24 @@ void forward(Address x, Address weight, Address row_weight, Address knots, Addre
 }
 
 void gradients(Address x, Address weight, Address g, Address row_weight, Address knots, Address grad_input,
-               Address grad_weight, int64_t B, int64_t I, int64_t O, int64_t K, int64_t degree, Name base,
-               int64_t nu, int64_t grad_input_nu, Name dtype, Name value_dtype, int64_t threads) {
+               Address grad_weight, Address grad_row_weight, Address y, int64_t B, int64_t I, int64_t O,
+               int64_t K, int64_t degree, Name base, int64_t nu, int64_t grad_input_nu, Name dtype,
+               Name value_dtype, int64_t threads) {
   const Problem problem = checked_cpu_problem(B, I, O, K, degree, base, nu, grad_input ? grad_input_nu : 0);
   const Storage rows = parse_storage("dtype", dtype), values = parse_storage("value_dtype", value_dtype);
   with_compute_type(rows, values, [&](auto zero) {
     using T = decltype(zero);
     make_backend(threads).gradients(
         problem, grad_input_nu, checked_source("x", x, rows, {B, I}),
-        checked_source("weight", weight, values, {I, problem.slots(), O}, !grad_input),
-        checked_source("g", g, values, {B, O}), checked_source("row_weight", row_weight, rows, {B, I}, true),
+        checked_source("weight", weight, values, {I, problem.slots(), O},
+                       !grad_input && !grad_row_weight && !y),
+        checked_source("g", g, values, {B, O}),
+        checked_source("row_weight", row_weight, rows, {B, I}, !grad_row_weight),
         checked_pointer<const T>("knots", knots, {I, K}),
-        checked_target("grad_input", grad_input, rows, {B, I}, true),
-        checked_target("grad_weight", grad_weight, values, {I, problem.slots(), O}, true));
+        {checked_target("grad_input", grad_input, rows, {B, I}, true),
+         checked_target("grad_weight", grad_weight, values, {I, problem.slots(), O}, true),
+         checked_target("grad_row_weight", grad_row_weight, rows, {B, I}, true),
+         checked_target("y", y, values, {B, O}, true)});
   });
 }
 

@@ -5,7 +5,7 @@ import importlib
 import importlib.util
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -26,7 +26,9 @@ class Backend:
     """One provider of the five operations; `declines(device, dtype, degree)` is None or the reason why it cannot serve.
 
     `gradients(x, weight, grad_output, row_weight, knots, degree, base, nu)` is (grad_input of order nu + 1, grad_weight of order
-    nu) where a provider makes both at less than the price of each; `stack` serves layers one after another in one call.
+    nu) where a provider makes both at less than the price of each. `sweep`, of the same arguments and `wanted`, four bools, makes
+    what gradients of operations with row weights consist of: those two, grad_input of order nu (for the row weights) and forward
+    of order nu (for grad_output), None where not wanted. `stack` serves layers one after another in one call.
     """
 
     name: str
@@ -38,6 +40,7 @@ class Backend:
     quadratic: Callable[..., Tensor]
     declines: Callable[[torch.device, torch.dtype, int], str | None]
     gradients: Callable[..., tuple[Tensor, Tensor]] | None = None
+    sweep: Callable[..., Sequence[Tensor | None]] | None = None
     stack: Stack | None = None
     takes_half: bool = False  # float16 and bfloat16 tensors as they are; else it is given float32 copies
 

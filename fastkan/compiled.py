@@ -52,26 +52,33 @@ def cpu_operations() -> dict[str, Any]:
         )  # fmt: skip
         return y
 
-    def both(x, weight, grad_output, row_weight, knots, degree, base, nu, grad_input_nu, grad_input, grad_weight):
+    def fill(results, x, weight, grad_output, row_weight, knots, degree, base, nu, grad_input_nu):
+        """results: grad_input of order grad_input_nu, grad_weight, grad_row_weight and forward of order nu; None: not wanted."""
         held = _contiguous(x, weight, grad_output, row_weight, knots)
         extension.cpu_gradients(
-            *map(_pointer, held), _pointer(grad_input), _pointer(grad_weight), *x.shape, grad_output.shape[1], knots.shape[1],
+            *map(_pointer, (*held, *results)), *x.shape, grad_output.shape[1], knots.shape[1],
             degree, base, nu, grad_input_nu, DTYPE_NAMES[x.dtype], DTYPE_NAMES[grad_output.dtype], torch.get_num_threads(),
         )  # fmt: skip
 
     def gradients(x, weight, grad_output, row_weight, knots, degree, base, nu):
         grads = x.new_empty(x.shape), weight.new_empty(weight.shape)
-        both(x, weight, grad_output, row_weight, knots, degree, base, nu, nu + 1, *grads)
+        fill((*grads, None, None), x, weight, grad_output, row_weight, knots, degree, base, nu, nu + 1)
         return grads
+
+    def sweep(x, weight, grad_output, row_weight, knots, degree, base, nu, wanted):
+        likes = (x, weight, x, grad_output)
+        results = [t.new_empty(t.shape) if want else None for t, want in zip(likes, wanted, strict=True)]
+        fill(results, x, weight, grad_output, row_weight, knots, degree, base, nu, nu + 1)
+        return results
 
     def grad_input(x, weight, grad_output, knots, degree, base, nu):
         grad = x.new_empty(x.shape)
-        both(x, weight, grad_output, None, knots, degree, base, 0, nu, grad, None)
+        fill((grad, None, None, None), x, weight, grad_output, None, knots, degree, base, 0, nu)
         return grad
 
     def grad_weight(x, grad_output, row_weight, knots, degree, base, nu):
         grad = reference.EMPTY_RESULT["grad_weight"](x, grad_output, row_weight, knots, degree)
-        both(x, None, grad_output, row_weight, knots, degree, base, nu, 0, None, grad)
+        fill((None, grad, None, None), x, None, grad_output, row_weight, knots, degree, base, nu, 0)
         return grad
 
     def of_slots(run, x, second, knots, degree, base, nu, mu, shape):
@@ -90,7 +97,7 @@ def cpu_operations() -> dict[str, Any]:
         form = form.to(compute_dtype(x.dtype))
         return of_slots(extension.cpu_quadratic, x, form, knots, degree, base, nu, mu, x.shape)
 
-    operations = (forward, grad_input, grad_weight, gram, quadratic, gradients)
+    operations = (forward, grad_input, grad_weight, gram, quadratic, gradients, sweep)
     return {operation.__name__: operation for operation in operations}
 
 

@@ -5,7 +5,7 @@ three kernels (and gram with its adjoint) give gradients, double backward, Hessi
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from torch import Tensor
 
@@ -22,6 +22,14 @@ def total(*terms: Tensor | None) -> Tensor | None:
     return sum(present[1:], present[0]) if present else None
 
 
+class Saved(NamedTuple):
+    """What `saved` reads of a ctx, for a node that stands for several operations."""
+
+    saved_tensors: tuple[Any, ...]
+    settings: tuple[Any, ...]
+    orders: tuple[int, ...]
+
+
 def saved(ctx: Any) -> tuple[Any, ...]:
     return (*ctx.saved_tensors, *ctx.settings, *ctx.orders)
 
@@ -33,23 +41,37 @@ class Closure:
     """
 
     def __init__(
-        self, gradients: Callable[..., tuple[Tensor, Tensor] | None] | None = None, **operations: Callable[..., Tensor]
+        self,
+        gradients: Callable[..., tuple[Tensor, Tensor] | None] | None = None,
+        sweep: Callable[..., Sequence[Tensor | None] | None] | None = None,
+        **operations: Callable[..., Tensor],
     ) -> None:
-        """gradients: both gradients of F in one call where nobody will differentiate them, or None."""
-        self.gradients = gradients
+        """gradients, sweep: those of a Backend where it makes them and the route allows it; they return None where not."""
+        self.gradients, self.sweep = gradients, sweep
         self.forward, self.grad_input, self.grad_weight, self.gram, self.quadratic = (operations[name] for name in FIRST_SETTING)
+
+    def _gradients(
+        self, need: Sequence[bool], x: Tensor, weight: Tensor, g: Tensor, r: Tensor | None, s: Sequence[Any], nu: int, last: str
+    ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+        """X_{nu+1}(x, W, g), A_nu(x, g; r) and the operation `last`, X_nu(x, W, g) or F_nu(x, W; r), each where it is needed."""
+        of_rows = last == "grad_input"
+        if self.sweep and need[2] and (need[0] or need[1]):
+            made = self.sweep(x, weight, g, r, *s, nu, (need[0], need[1], of_rows, not of_rows))
+            if made is not None:
+                return made[0], made[1], made[2] if of_rows else made[3]
+        both = self.gradients(x, weight, g, r, *s, nu) if self.gradients and need[0] and need[1] else None
+        dx, dweight = both or (
+            self.grad_input(x, weight, g, *s, nu + 1) if need[0] else None,
+            self.grad_weight(x, g, r, *s, nu) if need[1] else None,
+        )
+        if not need[2]:
+            return dx, dweight, None
+        return dx, dweight, self.grad_input(x, weight, g, *s, nu) if of_rows else self.forward(x, weight, r, *s, nu)
 
     def forward_backward(self, ctx: Any, need: Sequence[bool], q: Tensor) -> tuple[Tensor | None, ...]:
         x, weight, r, *s, nu = saved(ctx)
-        if self.gradients and need[0] and need[1] and not need[2]:
-            both = self.gradients(x, weight, q, r, *s, nu)
-            if both is not None:
-                return times(r, both[0]), both[1], None
-        return (
-            times(r, self.grad_input(x, weight, q, *s, nu + 1)) if need[0] else None,
-            self.grad_weight(x, q, r, *s, nu) if need[1] else None,
-            self.grad_input(x, weight, q, *s, nu) if need[2] else None,
-        )
+        dx, dweight, dr = self._gradients(need, x, weight, q, r, s, nu, "grad_input")
+        return None if dx is None else times(r, dx), dweight, dr
 
     def forward_jvp(self, ctx: Any, dx: Tensor | None, dweight: Tensor | None, dr: Tensor | None) -> Tensor | None:
         x, weight, r, *s, nu = saved(ctx)
@@ -61,14 +83,8 @@ class Closure:
 
     def grad_input_backward(self, ctx: Any, need: Sequence[bool], q: Tensor) -> tuple[Tensor | None, ...]:
         x, weight, g, *s, nu = saved(ctx)
-        both = self.gradients(x, weight, g, q, *s, nu) if self.gradients and need[0] and need[1] else None
-        if both is not None:
-            return q * both[0], both[1], self.forward(x, weight, q, *s, nu) if need[2] else None
-        return (
-            q * self.grad_input(x, weight, g, *s, nu + 1) if need[0] else None,
-            self.grad_weight(x, g, q, *s, nu) if need[1] else None,
-            self.forward(x, weight, q, *s, nu) if need[2] else None,
-        )
+        dx, dweight, dg = self._gradients(need, x, weight, g, q, s, nu, "forward")
+        return None if dx is None else q * dx, dweight, dg
 
     def grad_input_jvp(self, ctx: Any, dx: Tensor | None, dweight: Tensor | None, dg: Tensor | None) -> Tensor | None:
         x, weight, g, *s, nu = saved(ctx)

@@ -101,12 +101,14 @@ def test_only_wanted_gradients_are_made(needed, backend):
     operands = [t.detach().requires_grad_(need) for t, need in zip(operands, needed, strict=True)]
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
         function(*operands).sum().backward()
-    made = [event.name for event in profile.events() if event.name.startswith("fastkan::grad")]
+    made = [event.name for event in profile.events() if event.name.startswith("fastkan::") and event.name != "fastkan::forward"]
     provider = backends.select(backend, operands[0].device, operands[0].dtype, 3)
-    both = provider.gradients is not None and needed == (True, True, False)
-    assert made.count("fastkan::gradients") == both
-    assert made.count(raw_grad_weight.name()) == needed[1] - both
-    assert made.count(raw_grad_input.name()) == needed[0] + needed[2] - both
+    swept = provider.sweep is not None and needed[2] and (needed[0] or needed[1])
+    both = provider.gradients is not None and needed[0] and needed[1] and not swept
+    together = ["fastkan::sweep"] * swept + ["fastkan::gradients"] * both
+    alone_input = [raw_grad_input.name()] * (0 if swept else needed[0] + needed[2] - both)
+    alone_weight = [raw_grad_weight.name()] * (0 if swept or both else needed[1])
+    assert sorted(made) == sorted(together + alone_input + alone_weight)
     assert [t.grad is not None for t in operands] == list(needed)
 
 
@@ -129,6 +131,48 @@ def test_second_derivatives_share_what_first_ones_share(backend):
     made = [event.name for event in profile.events() if event.name.startswith("fastkan::")]
     provider = backends.select(backend, x.device, x.dtype, 3)
     assert sorted(made) == (["fastkan::gradients"] if provider.gradients else ["fastkan::grad_input", "fastkan::grad_weight"])
+
+
+@pytest.mark.parametrize("fixed", ["weight", "g", None])
+def test_gradgradcheck_of_slopes(fixed, backend):
+    """Where the weight takes no gradient, as in a PINN's derivatives, their graph holds Sweep, one node for two operations."""
+    function, tensors = operation("grad_input", SMALL, (1,), backend)
+    names = ("x", "weight", "g")
+    free = [t for t, name in zip(tensors, names, strict=True) if name != fixed]
+
+    def of_free(*given):
+        given = list(given)
+        return function(*(t.detach() if name == fixed else given.pop(0) for t, name in zip(tensors, names, strict=True)))
+
+    assert torch.autograd.gradgradcheck(of_free, free, gen_non_contig_grad_outputs=True, check_fwd_over_rev=True, **TIGHT)
+
+
+def residual(layer, x, kind):
+    """A physics-informed loss: u_xx + u, a plain slope, or a third derivative."""
+    u = layer(x).sin()
+    for _ in range({"slope": 1, "second": 2, "third": 3}[kind]):
+        (u,) = torch.autograd.grad(u.sum(), x, create_graph=True)
+    return u.square().mean()
+
+
+@pytest.mark.parametrize("kind", ["slope", "second", "third"])
+@pytest.mark.parametrize("rows, widths", [(5, [2, 3, 1]), (600, [3, 17, 9, 2]), (40, [70, 4])])
+def test_a_sweep_is_its_operations(rows, widths, kind, backend, monkeypatch):
+    """Gradients of physics-informed losses with what a backend makes in one pass, and from single operations."""
+    torch.manual_seed(0)
+    layer = fastkan.KAN(widths, degree=5, backend=backend).double()
+    x = torch.randn(rows, widths[0], dtype=torch.float64, requires_grad=True)
+    answers, made = [], []
+    for single in (False, True):
+        if single:
+            monkeypatch.setattr(ops._closure, "sweep", None)
+        with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
+            answers.append(torch.autograd.grad(residual(layer, x, kind), (x, *layer.parameters())))
+        made.append({event.name for event in profile.events()} & {"fastkan::sweep", "Sweep"})
+    for together, alone in zip(*answers, strict=True):
+        torch.testing.assert_close(together, alone, rtol=1e-12, atol=1e-12 * float(alone.abs().max()))
+    has_sweep = backends.select(backend, x.device, x.dtype, 5).sweep is not None
+    assert made == [{"fastkan::sweep"} | ({"Sweep"} if kind != "slope" else set()) if has_sweep else set(), set()]
 
 
 def test_derivatives_that_do_not_exist_raise(backend):

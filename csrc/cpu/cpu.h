@@ -10,6 +10,11 @@ namespace fastkan {
 
 constexpr size_t kWorkspace = size_t(1) << 20;
 
+// Where a call of gradients writes; null: not wanted.
+struct Gradients {
+  Target input, weight, row_weight, y;
+};
+
 struct Cpu {
   int threads = 1;
 
@@ -19,11 +24,13 @@ struct Cpu {
   void forward(const Problem& problem, Source x, Source weight, Source row_weight, const T* knots,
                Target y) const;
 
-  // grad_input[b,i] = sum_m f_m^(grad_input_nu)(x[b,i]) sum_o weight[i,m,o] g[b,o] and
-  // grad_weight[i,m,o] = sum_b r[b,i] f_m^(nu)(x[b,i]) g[b,o]; either may be null: not wanted
+  // input[b,i] = sum_m f_m^(input_nu)(x[b,i]) sum_o weight[i,m,o] g[b,o],
+  // weight[i,m,o] = sum_b r[b,i] f_m^(nu)(x[b,i]) g[b,o],
+  // row_weight[b,i] = sum_m f_m^(nu)(x[b,i]) sum_o weight[i,m,o] g[b,o], which needs a row_weight, and
+  // y of forward: what the gradients of F and of X are made of
   template <class T>
-  void gradients(const Problem& problem, int64_t grad_input_nu, Source x, Source weight, Source g,
-                 Source row_weight, const T* knots, Target grad_input, Target grad_weight) const;
+  void gradients(const Problem& problem, int64_t input_nu, Source x, Source weight, Source g,
+                 Source row_weight, const T* knots, const Gradients& out) const;
 
   // out[i,m,n] = sum_b r[b,i] f_m^(nu)(x[b,i]) f_n^(mu)(x[b,i])
   template <class T>

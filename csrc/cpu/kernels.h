@@ -50,7 +50,7 @@ struct Call {
   Problem problem;
   Source x, weight, g, row_weight;
   const T* knots = nullptr;
-  Target y, grad_input, grad_weight;
+  Target y, grad_input, grad_weight, grad_row_weight;
   int64_t grad_input_nu = 0;  // its order; that of the others is problem.nu
   int tile_rows = 0;          // rows a task sorts at once
   int chunk_inputs = 0;       // inputs it works on at once
@@ -66,7 +66,8 @@ struct Kernels {
   size_t (*forward_bytes)(const Call<T>&, Range outputs);
   void (*forward)(const Call<T>&, Range rows, Range outputs, char* workspace);
 
-  // X, A or both for some inputs: the rows in tiles, one after another
+  // What is wanted of X, A, X for the row weights and, where `inputs` are all and one chunk, F: the rows in
+  // tiles, one after another
   size_t (*gradients_bytes)(const Call<T>&);
   void (*gradients)(const Call<T>&, Range rows, Range inputs, char* workspace);
 

@@ -125,9 +125,10 @@ void check_kinds(const Case<T>& c, const Results<T>& out) {
   std::vector<Verdict> rows(B), columns(I), elements(B * I);
   for (int64_t n = 0; n < B * I; ++n)
     for (Verdict* verdict : {&rows[n / I], &columns[n % I], &elements[n]}) verdict->add(kind_of(c.x[n]));
-  const std::vector<Verdict>* const verdicts[] = {&rows, &elements, &columns, &columns, &elements};
+  const std::vector<Verdict>* const verdicts[] = {&rows,     &elements, &columns, &columns,
+                                                  &elements, &elements, &rows};
   for (int op = 0; op < kOperations; ++op) {
-    if (op == kGradInput && c.problem.out_features == 0) continue;  // an empty sum
+    if ((op == kGradInput || op == kRowGradient) && c.problem.out_features == 0) continue;  // an empty sum
     const int64_t share = verdicts[op]->empty() ? 0 : out[op].size() / int64_t(verdicts[op]->size());
     const bool overflows = limits_of(Operation(op), c.stored)[1] < kAny;
     for (int64_t n = 0; n < out[op].size(); ++n) {

@@ -9,8 +9,19 @@
 
 namespace fastkan::test {
 
-enum Operation { kForward, kGradInput, kGradWeight, kGram, kQuadratic, kOperations };
-constexpr const char* kNames[kOperations] = {"forward", "grad_input", "grad_weight", "gram", "quadratic"};
+// kRowGradient is grad_input of order nu, the gradient of the row weights; kJointForward is forward again
+enum Operation {
+  kForward,
+  kGradInput,
+  kGradWeight,
+  kGram,
+  kQuadratic,
+  kRowGradient,
+  kJointForward,
+  kOperations
+};
+constexpr const char* kNames[kOperations] = {"forward",   "grad_input",   "grad_weight",  "gram",
+                                             "quadratic", "row gradient", "joint forward"};
 
 // How a case's tensors are stored: x, row_weight and grad_input; weight, g, y and grad_weight.
 struct Stored {
@@ -21,7 +32,7 @@ template <class T>
 struct Case {
   Problem problem;
   Buffer<T> x, weight, row_weight, g, form, knots;
-  bool weighted = false, together = false;  // together: both gradients in one call
+  bool weighted = false, together = false;  // together: all that gradients can make in one call
   Stored stored{kComputed<T>, kComputed<T>};
 
   const T* factors() const { return weighted ? row_weight.data() : nullptr; }
@@ -47,7 +58,8 @@ template <class T>
 Results<T> make_results(const Problem& p, T value, int shift = 0) {
   const int64_t I = p.in_features, M = p.slots(), O = p.out_features;
   Results<T> results;
-  const int64_t sizes[kOperations] = {p.batch * O, p.batch * I, I * M * O, I * M * M, p.batch * I};
+  const int64_t sizes[kOperations] = {p.batch * O, p.batch * I, I * M * O,  I * M * M,
+                                      p.batch * I, p.batch * I, p.batch * O};
   for (int op = 0; op < kOperations; ++op) {
     results[op] = Buffer<T>(sizes[op], shift);
     std::fill(results[op].begin(), results[op].end(), value);
@@ -68,18 +80,27 @@ Results<T> on_cpu(Case<T>& c, int threads, T unwritten = T(7), int shift = 0) {
   const Source r = c.weighted ? row_weight.source() : Source{};
   Results<T> out = make_results<T>(p, unwritten, shift);
   Output<T> y(out[kForward], values, shift), grad_input(out[kGradInput], rows, shift),
-      grad_weight(out[kGradWeight], values, shift);
+      grad_weight(out[kGradWeight], values, shift), row_gradient(out[kRowGradient], rows, shift),
+      joint(out[kJointForward], values, shift);
   cpu.forward(p, x.source(), weight.source(), r, knots, y.target());
   if (c.together) {
-    cpu.gradients(p, p.mu, x.source(), weight.source(), g.source(), r, knots, grad_input.target(),
-                  grad_weight.target());
+    cpu.gradients(p, p.mu, x.source(), weight.source(), g.source(), r, knots,
+                  {grad_input.target(), grad_weight.target(), c.weighted ? row_gradient.target() : Target{},
+                   joint.target()});
+    if (!c.weighted)
+      cpu.gradients(p, p.nu, x.source(), weight.source(), g.source(), {}, knots,
+                    {row_gradient.target(), {}, {}, {}});
   } else {
-    cpu.gradients(p, p.mu, x.source(), weight.source(), g.source(), {}, knots, grad_input.target(), {});
-    cpu.gradients(p, 0, x.source(), {}, g.source(), r, knots, {}, grad_weight.target());
+    cpu.gradients(p, p.mu, x.source(), weight.source(), g.source(), {}, knots,
+                  {grad_input.target(), {}, {}, {}});
+    cpu.gradients(p, 0, x.source(), {}, g.source(), r, knots, {{}, grad_weight.target(), {}, {}});
+    cpu.gradients(p, p.nu, x.source(), weight.source(), g.source(), {}, knots,
+                  {row_gradient.target(), {}, {}, {}});
+    cpu.gradients(p, p.mu, x.source(), weight.source(), g.source(), r, knots, {{}, {}, {}, joint.target()});
   }
   cpu.gram(p, x.source(), r, knots, out[kGram].data());
   cpu.quadratic(p, x.source(), c.form.data(), knots, out[kQuadratic].data());
-  for (Output<T>* const output : {&y, &grad_input, &grad_weight}) output->finish();
+  for (Output<T>* const output : {&y, &grad_input, &grad_weight, &row_gradient, &joint}) output->finish();
   return out;
 }
 
@@ -133,6 +154,7 @@ Results<Sum> by_definition(const Case<T>& c) {
           const long double weight = c.weight[element], g = c.g[b * O + o];
           out[kForward][b * O + o].add(r * weight, f);
           out[kGradInput][b * I + i].add(weight * g, right[(b * I + i) * M + m]);
+          out[kRowGradient][b * I + i].add(weight * g, f);
           out[kGradWeight][element].add(r * g, f);
         }
         for (int64_t n = 0; n < M; ++n) {
@@ -142,13 +164,14 @@ Results<Sum> by_definition(const Case<T>& c) {
           out[kQuadratic][b * I + i].add(c.form[(i * M + m) * M + n], product);
         }
       }
+  out[kJointForward] = out[kForward];
   return out;
 }
 
 // The unit of rounding of what an operation writes, and the largest number it can write.
 constexpr long double kAny = std::numeric_limits<long double>::max();
 inline std::array<long double, 2> limits_of(Operation op, const Stored& stored) {
-  const Storage storage = op == kGradInput ? stored.rows : stored.values;
+  const Storage storage = op == kGradInput || op == kRowGradient ? stored.rows : stored.values;
   if (op == kGram || op == kQuadratic || !is_half(storage)) return {0, kAny};
   if (storage == Storage::bfloat16) return {0x1p-8L, kAny};
   return {0x1p-11L, 65000};
@@ -173,10 +196,14 @@ void check_close(const Results<T>& results, const Results<Sum>& expected,
 }
 
 template <class T>
+bool same_bits(const Buffer<T>& a, const Buffer<T>& b) {
+  return a.size() == 0 || std::memcmp(a.data(), b.data(), a.size() * sizeof(T)) == 0;
+}
+
+template <class T>
 void check_same_bits(const Results<T>& a, const Results<T>& b) {
   for (int op = 0; op < kOperations; ++op)
-    CHECK(a[op].size() == 0 || std::memcmp(a[op].data(), b[op].data(), a[op].size() * sizeof(T)) == 0,
-          "%s: the number of threads changes the answer", kNames[op]);
+    CHECK(same_bits(a[op], b[op]), "%s: the number of threads changes the answer", kNames[op]);
 }
 
 }  // namespace fastkan::test

@@ -1,5 +1,6 @@
 """The promises of the binding of the compiled core: arguments, threads, fork."""
 
+import itertools
 import os
 import subprocess
 import sys
@@ -74,32 +75,37 @@ def test_the_largest_grid(core: ModuleType) -> None:
 
 def test_empty_tensors_need_no_address(core: ModuleType) -> None:
     core.cpu_forward(0, 0, 0, 0, 0, 0, 0, 0, 8, 3, "silu", 0, "float32", "float32", 2)
-    core.cpu_gradients(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 8, 3, "silu", 0, 1, "bfloat16", "float16", 2)
+    core.cpu_gradients(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 8, 3, "silu", 0, 1, "bfloat16", "float16", 2)
     core.cpu_gram(0, 0, 0, 0, 0, 0, 8, 3, "silu", 0, 1, "float16", 2)
     core.cpu_quadratic(0, 0, 0, 0, 0, 0, 8, 3, "silu", 0, 1, "float64", 2)
 
 
+RESULTS = ("grad_input", "grad_weight", "grad_row_weight", "joint")  # where cpu_gradients writes, from its argument 5 on
+
+
 def gradients_arguments() -> tuple[list, dict[str, np.ndarray]]:
-    """Arguments of cpu_gradients with one thread, those of the two gradients at 5 and 6, and the arrays they point to."""
+    """Arguments of cpu_gradients with one thread, and the arrays they point to."""
     (x, weight, _, knots, _, batch, features, outputs, *settings), arrays = forward_arguments()
-    arrays["g"] = np.random.default_rng(1).normal(size=(batch, outputs))
-    arrays["grad_input"], arrays["grad_weight"] = np.full((batch, features), np.nan), np.full_like(arrays["weight"], np.nan)
-    g, grad_input, grad_weight = (arrays[name].ctypes.data for name in ("g", "grad_input", "grad_weight"))
+    random = np.random.default_rng(1)
+    arrays["g"], arrays["row_weight"] = random.normal(size=(batch, outputs)), random.normal(size=(batch, features))
+    likes = (arrays["row_weight"], arrays["weight"], arrays["row_weight"], arrays["g"])
+    arrays |= {name: np.full_like(like, np.nan) for name, like in zip(RESULTS, likes, strict=True)}
+    g, row_weight, *results = (arrays[name].ctypes.data for name in ("g", "row_weight", *RESULTS))
     num_knots, degree, base, nu, dtype, value_dtype = settings
     sizes = [batch, features, outputs, num_knots, degree]
-    return [x, weight, g, 0, knots, grad_input, grad_weight, *sizes, base, nu, 1, dtype, value_dtype, 1], arrays
+    return [x, weight, g, row_weight, knots, *results, *sizes, base, nu, 1, dtype, value_dtype, 1], arrays
 
 
-@pytest.mark.parametrize("wanted", [(), ("grad_input",), ("grad_weight",), ("grad_input", "grad_weight")])
-def test_a_gradient_without_address_is_not_wanted(core: ModuleType, wanted: tuple[str, ...]) -> None:
+@pytest.mark.parametrize("wanted", [w for count in range(5) for w in itertools.combinations(RESULTS, count)], ids="+".join)
+def test_a_result_without_address_is_not_wanted(core: ModuleType, wanted: tuple[str, ...]) -> None:
     arguments, arrays = gradients_arguments()
-    for position, name in ((5, "grad_input"), (6, "grad_weight")):
+    for position, name in enumerate(RESULTS, 5):
         if name not in wanted:
             arguments[position] = 0
-    if "grad_input" not in wanted:
+    if set(wanted) <= {"grad_weight"}:
         arguments[1] = 0  # the weight
     core.cpu_gradients(*arguments)
-    for name in ("grad_input", "grad_weight"):
+    for name in RESULTS:
         assert np.isfinite(arrays[name]).all() if name in wanted else np.isnan(arrays[name]).all()
 
 
@@ -108,10 +114,13 @@ def test_a_gradient_without_address_is_not_wanted(core: ModuleType, wanted: tupl
     [
         (1, 0, "weight must be the address"),
         (2, 0, "g must be the address"),
+        (3, 0, "row_weight must be the address"),
         (5, 4, "grad_input must be aligned to 8 bytes, got 4"),
         (6, 4, "grad_weight must be aligned to 8 bytes, got 4"),
-        (14, 5, "derivative order of base 'silu' must be at most 4, got 5"),
-        (15, "float32", "dtype and value_dtype must be both float64 or neither, got one of each"),
+        (7, 4, "grad_row_weight must be aligned to 8 bytes, got 4"),
+        (8, 4, "y must be aligned to 8 bytes, got 4"),
+        (16, 5, "derivative order of base 'silu' must be at most 4, got 5"),
+        (17, "float32", "dtype and value_dtype must be both float64 or neither, got one of each"),
     ],
 )
 def test_a_wrong_argument_of_the_gradients_is_named(core: ModuleType, position: int, value: object, message: str) -> None:

@@ -25,6 +25,8 @@ void test_case(const Problem& problem, Spacing spacing, bool weighted, bool toge
   const Results<T> serial = on_cpu(c, 1);
   check_close(serial, expected);
   check_same_bits(serial, on_cpu(c, 4));
+  if (is_direct(problem)) return;  // F alone goes row by row
+  CHECK(same_bits(serial[kForward], serial[kJointForward]), "F beside X and A is not F alone");
 }
 
 // Tensors of 16 bit: as the definition says for the numbers they hold, rounded once.
@@ -76,9 +78,9 @@ void test_nan(Base base, int64_t nu) {
     for (int64_t n = 0; n < out[op].size(); ++n)
       CHECK(std::isnan(out[op][n]) == is_nan(n), "%s[%ld]", kNames[op], long(n));
   };
-  expect(kForward, [](int64_t n) { return n / 4 == 1; });
-  expect(kGradInput, [](int64_t n) { return n == 3; });
-  expect(kQuadratic, [](int64_t n) { return n == 3; });
+  for (const Operation op : {kForward, kJointForward}) expect(op, [](int64_t n) { return n / 4 == 1; });
+  for (const Operation op : {kGradInput, kRowGradient, kQuadratic})
+    expect(op, [](int64_t n) { return n == 3; });
   expect(kGradWeight, [&](int64_t n) { return n >= out[kGradWeight].size() / 2; });
   expect(kGram, [&](int64_t n) { return n >= out[kGram].size() / 2; });
 }
@@ -99,6 +101,8 @@ void test_type() {
       }
   test_case<T>({1100, 2, 9, 80, 3, Base::silu, 0, 1}, Spacing::random, false, true);   // a search, two tiles
   test_case<T>({8200, 1, 3, 12, 3, Base::silu, 0, 0}, Spacing::uniform, false, true);  // rows in two parts
+  for (const int64_t inputs : {30, 70})  // F beside X and A in smaller tiles, and not beside them
+    test_case<T>({700, inputs, 17, 12, 3, Base::silu, 1, 2}, Spacing::uniform, true, true);
   for (const Base base : {Base::silu, Base::zero, Base::relu})
     for (const int64_t nu : {0, 1, 4}) test_nan<T>(base, nu);
 }

@@ -13,7 +13,7 @@ template <class T, int R, int NV, bool WEIGHTED>
 FASTKAN_NOINLINE void forward_block(const Problem& problem, const Chunk<T>& chunk,
                                     const Slots<const T>& weight, T* tile) {
   constexpr int w = kLanes<T>, P = kPivot<R>, N = R > 0 ? R : 1;
-  const Values& set = chunk.first;
+  const Values& set = chunk.sets.first;
   const int64_t stride = chunk.stride;
   for (int i = 0; i < chunk.inputs; ++i) {
     const T* const slots = weight.data + i * weight.input_stride;
@@ -110,7 +110,7 @@ template <class T, int R, int NV, bool WEIGHTED>
 FASTKAN_NOINLINE void grad_weight_block(const Problem& problem, const Chunk<T>& chunk, const T* g,
                                         const Slots<T>& grads) {
   constexpr int w = kLanes<T>, P = kPivot<R>, N = R > 0 ? R : 1;
-  const Values& set = chunk.first;
+  const Values& set = chunk.sets.first;
   const int64_t stride = chunk.stride;
   for (int i = 0; i < chunk.inputs; ++i) {
     T* const slots = grads.data + i * grads.input_stride;

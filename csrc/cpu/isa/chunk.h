@@ -29,6 +29,28 @@ struct Values {
   int arrays() const { return splines < 0 ? 0 : base() + 1 + (weighted && splines > 0); }
 };
 
+// What is evaluated at once: a set for F and A, perhaps weighted; one for X; and, where X is wanted of the
+// first's order too, the first without row weights.
+struct Sets {
+  Values first, second, plain;
+
+  int most_splines() const {
+    const int most = first.splines > second.splines ? first.splines : second.splines;
+    return most > plain.splines ? most : plain.splines;
+  }
+};
+
+template <class T>
+Sets gradients_sets(const Call<T>& call) {
+  const Problem& problem = call.problem;
+  Sets sets;
+  if (call.grad_weight.data || call.y.data)
+    sets.first = Values(problem, problem.nu, call.row_weight.data != nullptr);
+  if (call.grad_input.data) sets.second = Values(problem, call.grad_input_nu, false);
+  if (call.grad_row_weight.data) sets.plain = Values(problem, problem.nu, false);
+  return sets;
+}
+
 template <int N>
 struct Size {
   static constexpr int value = N;
@@ -64,7 +86,7 @@ constexpr int kPivot = R >= 3 ? 1 : 0;
 
 template <class T>
 struct Chunk {
-  Values first, second;  // the second has arrays only where two orders are wanted
+  Sets sets;
   int rows = 0, inputs = 0, intervals = 0, arrays = 0;
   int64_t stride = 0;  // of an array, and between inputs in `order`
   T *values = nullptr, *grids = nullptr;
@@ -84,14 +106,14 @@ struct Chunk {
 
 // Takes a chunk's arrays from the arena, for `rows` rows and `inputs` inputs at most.
 template <class T>
-static Chunk<T> make_chunk(const Call<T>& call, Values first, Values second, int rows, int inputs,
-                           Arena& arena) {
+static Chunk<T> make_chunk(const Call<T>& call, const Sets& sets, int rows, int inputs, Arena& arena) {
   Chunk<T> chunk;
-  first.first = 0;
-  second.first = first.arrays();
-  chunk.first = first;
-  chunk.second = second;
-  chunk.arrays = first.arrays() + second.arrays();
+  chunk.sets = sets;
+  Values* const all_sets[] = {&chunk.sets.first, &chunk.sets.second, &chunk.sets.plain};
+  for (Values* const set : all_sets) {
+    set->first = chunk.arrays;
+    chunk.arrays += set->arrays();
+  }
   chunk.intervals = int(call.problem.num_knots - 1);
   chunk.stride = (rows + 63) / 64 * 64 + 64;
   const int64_t all = chunk.stride * inputs, buckets = chunk.intervals + 2;
@@ -172,8 +194,8 @@ FASTKAN_HD void with_orders(const Values& first, const Values& second, T* first_
 }
 
 template <class T>
-static void fill_splines(const Grid<T>& grid, const Chunk<T>& chunk, int i) {
-  const Values &first = chunk.first, &second = chunk.second;
+static void fill_splines(const Grid<T>& grid, const Chunk<T>& chunk, int i, const Values& first) {
+  const Values& second = chunk.sets.second;
   const uint16_t* const starts = chunk.starts_of(i);
   with_orders(first, second, chunk.values_of(i, first), chunk.values_of(i, second),
               [&](auto r, const auto& nu, const auto& out) {
@@ -212,15 +234,17 @@ template <class T>
 static void fill_values(const Call<T>& call, const Chunk<T>& chunk, int i) {
   if (!chunk.arrays) return;  // gram and quadratic evaluate as they go
   const auto base_of = [&](const Values& s) { return chunk.values_of(i, s) + s.base() * chunk.stride; };
-  fill_splines(chunk.grid_of(call.problem, i), chunk, i);
-  base_arrays(call.problem.base, chunk.first, chunk.second, chunk.sorted, chunk.rows, base_of(chunk.first),
-              base_of(chunk.second));
-  const Values& set = chunk.first;  // the second is never weighted
+  const Values &set = chunk.sets.first, &second = chunk.sets.second;
+  const Values& evaluated = chunk.sets.plain.splines >= 0 ? chunk.sets.plain : set;
+  fill_splines(chunk.grid_of(call.problem, i), chunk, i, evaluated);
+  base_arrays(call.problem.base, evaluated, second, chunk.sorted, chunk.rows, base_of(evaluated),
+              base_of(second));
   if (!set.weighted) return;
   T* const out = chunk.values_of(i, set);
   for (int array = 0; array <= set.base(); ++array) {
+    const T* const from = chunk.values_of(i, evaluated) + array * chunk.stride;
     T* const values = out + array * chunk.stride;
-    for (int q = 0; q < chunk.rows; ++q) values[q] *= chunk.sorted_factors[q];
+    for (int q = 0; q < chunk.rows; ++q) values[q] = from[q] * chunk.sorted_factors[q];
   }
   if (set.splines > 0)
     memcpy(out + (set.base() + 1) * chunk.stride, chunk.sorted_factors, size_t(chunk.rows) * sizeof(T));

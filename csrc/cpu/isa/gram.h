@@ -47,7 +47,7 @@ struct GramSpace {
   Chunk<T> chunk;
   T* column;
   GramSpace(const Call<T>& call, Arena& arena) {
-    chunk = make_chunk(call, Values{}, Values{}, call.tile_rows, call.chunk_inputs, arena);
+    chunk = make_chunk(call, Sets{}, call.tile_rows, call.chunk_inputs, arena);
     column = arena.take<T>(chunk.stride * call.chunk_inputs);
   }
 };

@@ -11,8 +11,7 @@
 namespace fastkan {
 namespace FASTKAN_ISA {
 
-// Splines of an order at every x of one input: the R alive, an array of rows for each, then the base's. With
-// row weights these multiply all of them.
+// A set's values at every x of one input: the R splines alive, an array of rows for each, then the base's.
 template <class T>
 struct LaneValues {
   Values set;
@@ -22,7 +21,7 @@ struct LaneValues {
 // A tile of rows, one input at a time. Rows past the last one, up to a whole vector, hold zeros.
 template <class T>
 struct Narrow {
-  LaneValues<T> first, second;
+  LaneValues<T> first, second, plain;  // as in Sets
   int rows = 0, vectors = 0;
   int64_t stride = 0;                     // of an array of rows
   T *x = nullptr, *factors = nullptr;     // of every input of the chunk
@@ -45,7 +44,7 @@ FASTKAN_HD int table_registers(const Problem& problem) {
 }
 
 template <class T>
-static Narrow<T> make_narrow(const Call<T>& call, Values first, Values second, Arena& arena) {
+static Narrow<T> make_narrow(const Call<T>& call, const Sets& sets, Arena& arena) {
   const Problem& problem = call.problem;
   const int p = problem.degree, size = table_registers<T>(problem) * kLanes<T>;
   Narrow<T> narrow;
@@ -63,8 +62,9 @@ static Narrow<T> make_narrow(const Call<T>& call, Values first, Values second, A
     if (set.splines >= 0) values.base = arena.take<T>(narrow.stride);
     return values;
   };
-  narrow.first = take(first);
-  narrow.second = take(second);
+  narrow.first = take(sets.first);
+  narrow.second = take(sets.second);
+  narrow.plain = take(sets.plain);
   return narrow;
 }
 
@@ -142,21 +142,24 @@ static void fill_lanes(const Call<T>& call, const Narrow<T>& narrow, int64_t inp
   const Problem& problem = call.problem;
   const T* const x = narrow.x + i * narrow.stride;
   const LaneValues<T>&first = narrow.first, &second = narrow.second;
+  const LaneValues<T>& evaluated = narrow.plain.set.splines >= 0 ? narrow.plain : first;
   const int intervals = int(problem.num_knots - 1);
   fill_tables<T, N>(problem, call.knots + input * problem.num_knots, narrow);
   lane_intervals<T, N>(narrow, intervals, x);
-  with_orders(first.set, second.set, first.splines, second.splines,
+  with_orders(evaluated.set, second.set, evaluated.splines, second.splines,
               [&](auto r, const auto& nu, const auto& out) {
                 lane_splines<T, r.value, N>(narrow, intervals, x, nu, out);
               });
-  base_arrays(problem.base, first.set, second.set, x, narrow.rows, first.base, second.base);
+  base_arrays(problem.base, evaluated.set, second.set, x, narrow.rows, evaluated.base, second.base);
   if (!first.set.weighted) return;
   const T* const factors = narrow.factors + i * narrow.stride;
-  const auto multiply = [&](T* values) {
-    for (int b = 0; b < narrow.rows; ++b) values[b] *= factors[b];
+  const auto multiply = [&](const T* values, T* products) {
+    for (int b = 0, rows = narrow.vectors * kLanes<T>; b < rows; b += kLanes<T>)
+      store(products + b, load(values + b) * load(factors + b));
   };
-  for (int r = 0; r < first.set.splines; ++r) multiply(first.splines + r * narrow.stride);
-  multiply(first.base);
+  for (int r = 0; r < first.set.splines; ++r)
+    multiply(evaluated.splines + r * narrow.stride, first.splines + r * narrow.stride);
+  multiply(evaluated.base, first.base);
 }
 
 template <class T>

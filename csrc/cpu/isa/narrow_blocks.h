@@ -45,14 +45,13 @@ FASTKAN_NOINLINE void lane_forward(const Narrow<T>& narrow, const T* weight, con
 
 // grads += the sum over the outputs of the products times g
 template <class T, int R, int N, int NO>
-FASTKAN_NOINLINE void lane_grad_input(const Narrow<T>& narrow, const T* weight, const T* base, const T* g,
-                                      T* grads) {
-  for_products<T, R, N, NO>(narrow, narrow.second, weight, base,
-                            [&](int b, const auto& sums) FASTKAN_INLINE_LAMBDA {
-                              Lanes<T> total = load(grads + b);
-                              for (int o = 0; o < NO; ++o) total += sums[o] * load(g + o * narrow.stride + b);
-                              store(grads + b, total);
-                            });
+FASTKAN_NOINLINE void lane_grad_input(const Narrow<T>& narrow, const LaneValues<T>& values, const T* weight,
+                                      const T* base, const T* g, T* grads) {
+  for_products<T, R, N, NO>(narrow, values, weight, base, [&](int b, const auto& sums) FASTKAN_INLINE_LAMBDA {
+    Lanes<T> total = load(grads + b);
+    for (int o = 0; o < NO; ++o) total += sums[o] * load(g + o * narrow.stride + b);
+    store(grads + b, total);
+  });
 }
 
 // Rotates the first set's splines so that slot s finds its value, at every x where it is alive, in array s

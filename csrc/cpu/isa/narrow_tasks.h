@@ -29,23 +29,21 @@ struct NarrowForward {
 
   NarrowForward(const Call<T>& call, Arena& arena) {
     const Values set(call.problem, call.problem.nu, call.row_weight.data != nullptr);
-    narrow = make_narrow(call, set, Values{}, arena);
+    narrow = make_narrow(call, Sets{set, {}, {}}, arena);
     sums = arena.take<T>(call.problem.out_features * narrow.stride);
     total = arena.take<T>(call.problem.out_features * narrow.stride);
   }
 };
 
+// What an input, whose tables of weights are read, gives to y
 template <class T, int N>
-static void narrow_forward_input(const Call<T>& call, NarrowForward<T>& space, int64_t input, int i) {
+static void narrow_forward_input(const Problem& problem, const Narrow<T>& narrow, T* y) {
   constexpr int size = N * kLanes<T>;
-  Narrow<T>& narrow = space.narrow;
-  fill_lanes<T, N>(call, narrow, input, i);
-  read_tables(call, input, size, narrow.weight);
-  const T* const base = narrow.weight + call.problem.out_features * size;
+  const T* const base = narrow.weight + problem.out_features * size;
   with_splines(narrow.first.set.splines, [&](auto r) {
-    in_blocks(int(call.problem.out_features), [&](auto no, int o) {
+    in_blocks(int(problem.out_features), [&](auto no, int o) {
       lane_forward<T, r.value, N, no.value>(narrow, narrow.weight + o * size, base + o,
-                                            space.sums + o * narrow.stride);
+                                            y + o * narrow.stride);
     });
   });
 }
@@ -65,8 +63,11 @@ static void narrow_forward(const Call<T>& call, Range rows, char* workspace) {
       memset(space.sums, 0, size_t(all) * sizeof(T));
       read_inputs(call, space.narrow, tile, i, inputs);
       for (int k = 0; k < inputs; ++k)
-        with_table_registers<T>(problem,
-                                [&](auto n) { narrow_forward_input<T, n.value>(call, space, i + k, k); });
+        with_table_registers<T>(problem, [&](auto n) {
+          fill_lanes<T, n.value>(call, space.narrow, i + k, k);
+          read_tables(call, i + k, n.value * kLanes<T>, space.narrow.weight);
+          narrow_forward_input<T, n.value>(problem, space.narrow, space.sums);
+        });
       for (int64_t n = 0; n < all; ++n) space.total[n] += space.sums[n];
     }
     write_columns(space.total, space.narrow.stride, call.y, O, b, int(tile.size()), 0, int(O));
@@ -83,35 +84,47 @@ static size_t narrow_forward_bytes(const Call<T>& call) {
 template <class T>
 struct NarrowGradients {
   Narrow<T> narrow;
-  T *g, *grads, *sums;
+  T *g, *y, *grads, *row_grads, *sums;  // the X of every input, of the orders of `second` and `plain`
   int64_t sums_stride;
 
   NarrowGradients(const Call<T>& call, Arena& arena) {
     const Problem& problem = call.problem;
-    const Values a = call.grad_weight.data ? Values(problem, problem.nu, call.row_weight.data) : Values();
-    const Values x = call.grad_input.data ? Values(problem, call.grad_input_nu, false) : Values();
-    narrow = make_narrow(call, a, x, arena);
+    narrow = make_narrow(call, gradients_sets(call), arena);
     g = arena.take<T>(problem.out_features * narrow.stride);
+    y = arena.take<T>(call.y.data ? problem.out_features * narrow.stride : 0);
     grads = arena.take<T>(call.chunk_inputs * narrow.stride);
+    row_grads = arena.take<T>(call.grad_row_weight.data ? call.chunk_inputs * narrow.stride : 0);
     sums_stride = (problem.out_features + 3) / 4 * 4;
     sums = arena.take<T>(call.chunk_inputs * problem.slots() * sums_stride);
   }
 };
 
+// X of an input whose tables of weights are read
 template <class T, int N>
-static void narrow_grad_input(const Call<T>& call, NarrowGradients<T>& space, int64_t input, int i) {
+static void narrow_grad_input(const Problem& problem, const Narrow<T>& narrow, const LaneValues<T>& values,
+                              const T* g, T* grads) {
   constexpr int size = N * kLanes<T>;
-  Narrow<T>& narrow = space.narrow;
-  read_tables(call, input, size, narrow.weight);
-  const T* const base = narrow.weight + call.problem.out_features * size;
-  T* const grads = space.grads + i * narrow.stride;
+  const T* const base = narrow.weight + problem.out_features * size;
   memset(grads, 0, size_t(narrow.stride) * sizeof(T));
-  with_splines(narrow.second.set.splines, [&](auto r) {
-    in_blocks(int(call.problem.out_features), [&](auto no, int o) {
-      lane_grad_input<T, r.value, N, no.value>(narrow, narrow.weight + o * size, base + o,
-                                               space.g + o * narrow.stride, grads);
+  with_splines(values.set.splines, [&](auto r) {
+    in_blocks(int(problem.out_features), [&](auto no, int o) {
+      lane_grad_input<T, r.value, N, no.value>(narrow, values, narrow.weight + o * size, base + o,
+                                               g + o * narrow.stride, grads);
     });
   });
+}
+
+// What needs the weights of one input
+template <class T, int N>
+static void narrow_products(const Call<T>& call, NarrowGradients<T>& space, int64_t input, int i) {
+  const Narrow<T>& narrow = space.narrow;
+  const int64_t offset = i * narrow.stride;
+  read_tables(call, input, N * kLanes<T>, narrow.weight);
+  if (call.grad_input.data)
+    narrow_grad_input<T, N>(call.problem, narrow, narrow.second, space.g, space.grads + offset);
+  if (call.grad_row_weight.data)
+    narrow_grad_input<T, N>(call.problem, narrow, narrow.plain, space.g, space.row_grads + offset);
+  if (call.y.data) narrow_forward_input<T, N>(call.problem, narrow, space.y);
 }
 
 // Every slot of an input with a NaN x has a NaN gradient.
@@ -147,17 +160,25 @@ static void narrow_gradients_tile(const Call<T>& call, NarrowGradients<T>& space
   const Problem& problem = call.problem;
   Narrow<T>& narrow = space.narrow;
   read_inputs(call, narrow, rows, first_input, inputs);
-  read_lanes(call.g, problem.out_features, rows, 0, int(problem.out_features), narrow.stride, space.g);
+  const int O = int(problem.out_features);
+  read_lanes(call.g, O, rows, 0, O, narrow.stride, space.g);
+  if (call.y.data) memset(space.y, 0, size_t(O * narrow.stride) * sizeof(T));
   for (int i = 0; i < inputs; ++i) {
     with_table_registers<T>(problem, [&](auto n) {
       fill_lanes<T, n.value>(call, narrow, first_input + i, i);
-      if (call.grad_input.data) narrow_grad_input<T, n.value>(call, space, first_input + i, i);
+      if (call.grad_input.data || call.grad_row_weight.data || call.y.data)
+        narrow_products<T, n.value>(call, space, first_input + i, i);
     });
     if (call.grad_weight.data) narrow_grad_weight(call, space, i);
   }
-  if (call.grad_input.data)
-    write_columns(space.grads, narrow.stride, call.grad_input, problem.in_features, rows.begin, narrow.rows,
-                  first_input, inputs);
+  const auto write_grads = [&](const T* grads, const Target& out) {
+    if (out.data)
+      write_columns(grads, narrow.stride, out, problem.in_features, rows.begin, narrow.rows, first_input,
+                    inputs);
+  };
+  write_grads(space.grads, call.grad_input);
+  write_grads(space.row_grads, call.grad_row_weight);
+  if (call.y.data) write_columns(space.y, narrow.stride, call.y, O, rows.begin, narrow.rows, 0, O);
 }
 
 template <class T>
