@@ -78,7 +78,7 @@ Slots<const T> weight_block(const Call<T>& call, int64_t first_input, int inputs
   return {copy, M * width, width};
 }
 
-// tile = what the chunk of inputs gives to a block of outputs, `vectors` wide
+// tile = what a chunk of inputs, sorted, gives to a block of outputs, `vectors` wide
 template <class T>
 void sorted_forward_block(const Problem& problem, const Chunk<T>& chunk, const Slots<const T>& weight,
                           int vectors, T* tile) {
@@ -91,6 +91,7 @@ void sorted_forward_block(const Problem& problem, const Chunk<T>& chunk, const S
   });
 }
 
+// The same, sorted or row by row
 template <class T>
 void forward_block_of(const Call<T>& call, ForwardSpace<T>& space, int64_t first_input, int inputs, int64_t o,
                       int vectors, int columns, T* tile) {
