@@ -1,6 +1,6 @@
 // Compiled once per instruction set, with FASTKAN_ISA (its name and namespace) and FASTKAN_VECTOR_BYTES.
-#include "gram.h"
 #include "gradients_tasks.h"
+#include "gram.h"
 
 #define FASTKAN_STRING(name) FASTKAN_STRING_(name)
 #define FASTKAN_STRING_(name) #name
