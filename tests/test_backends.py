@@ -122,7 +122,7 @@ def test_deterministic(name, device, backend):
     tensors = make_inputs(case, torch.float32, device)
     answers = []
     threads = torch.get_num_threads()
-    for count in (1, 2, 3, threads):
+    for count in (1, 2, 3, threads) if backend in ("cpu", "reference") else (threads,):  # those that torch's threads work for
         torch.set_num_threads(count)
         answers += [run(name, case, tensors, (0,) * ORDERS[name], backend) for _ in range(3)]
         if backend == "reference":  # PyTorch's own kernels: repeatable for one thread count
