@@ -176,6 +176,24 @@ def test_a_sweep_is_its_operations(rows, widths, kind, backend, monkeypatch):
     assert made == [{"fastkan::sweep"} | ({"Sweep"} if kind != "slope" else set()), set()]
 
 
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("rows, inputs, outputs", [(1100, 5, 3), (1100, 30, 17), (1100, 12, 515), (300, 70, 40)])
+def test_a_sweep_is_the_same_for_any_number_of_threads(rows, inputs, outputs, dtype, backend):
+    provider = backends.select(backend, torch.device("cpu"), dtype, 3)
+    if provider.sweep is None:
+        pytest.skip(f"{backend} has no sweep")
+    torch.manual_seed(0)
+    layer = fastkan.KANLinear(inputs, outputs, bias=False, dtype=dtype)
+    x, r, g = (torch.randn(rows, width, dtype=dtype) for width in (inputs, inputs, outputs))
+    threads, answers = torch.get_num_threads(), []
+    for count in (1, 2, 3, 5):
+        torch.set_num_threads(count)
+        answers.append(provider.sweep(x, layer.weight.detach(), g, r, layer.knots, 3, "silu", 1, (True,) * 4))
+    torch.set_num_threads(threads)
+    for answer in answers[1:]:
+        assert all(torch.equal(ours, first) for ours, first in zip(answer, answers[0], strict=True))
+
+
 def test_derivatives_that_do_not_exist_raise(backend):
     """Order 5 of SiLU has no closed form: it raises where it is asked for, and only there."""
     function, (x, weight, _) = operation("forward", SMALL, (4,), backend)

@@ -43,20 +43,6 @@ void choose_inputs(Call<T>& call, const Bytes& bytes) {
   while (call.chunk_inputs > 1 && bytes(call) > kWorkspace) call.chunk_inputs = (call.chunk_inputs + 1) / 2;
 }
 
-// Smaller tiles where they bring all inputs into one chunk, for F to join: at (1000, 32, 32) X, A and F in
-// one pass then take 0.85 of the time of F apart. With 64 inputs in tiles of 128 rows they take 0.92 to 1.13.
-template <class T, class Bytes>
-void choose_tiles(Call<T>& call, const Bytes& bytes) {
-  const int64_t I = call.problem.in_features;
-  const int64_t least_rows = std::max<int64_t>(128, 4 * call.problem.num_knots);
-  Call<T> joint = call;
-  while (joint.chunk_inputs < I && I <= 32 && joint.tile_rows / 2 >= least_rows) {
-    joint.tile_rows /= 2;
-    choose_inputs(joint, bytes);
-  }
-  if (joint.chunk_inputs == I) call = joint;
-}
-
 // How F is cut: into fewer rows than a tile sorts at most, then into fewer outputs, for every thread to have
 // its share. Sums of an output are the same in any cut, so this may ask for the number of threads.
 constexpr int64_t kOutputs = 512;
@@ -98,22 +84,42 @@ bool is_empty(const Problem& problem) {
 struct GradientsCut {
   int64_t splits, inputs;
 };
+bool is_small(const Problem& problem) {
+  return problem.in_features * problem.slots() * problem.out_features <= 1 << 18;
+}
+int64_t cut_rows(const Problem& problem, int64_t least_rows) {
+  const int64_t size = problem.in_features * problem.slots() * problem.out_features;
+  const int64_t splits = is_small(problem) ? std::clamp<int64_t>((1 << 20) / size, 1, 16) : 1;
+  return std::min(splits, block_count(problem.batch, least_rows));
+}
 GradientsCut cut_gradients(const Problem& problem, int64_t most_inputs, int64_t line) {
-  const int64_t I = problem.in_features, size = I * problem.slots() * problem.out_features;
-  const int64_t wanted = block_count(I, 16);
-  const bool small = size <= 1 << 18, enough = small || I >= 8 * line;
+  const int64_t I = problem.in_features, wanted = block_count(I, 16);
+  const bool enough = is_small(problem) || I >= 8 * line;
   const int64_t inputs = enough ? block_count(wanted, line) * line : wanted;
-  const int64_t splits = small ? std::clamp<int64_t>((1 << 20) / size, 1, 16) : 1;
-  return {std::min(splits, block_count(problem.batch, 512)), std::min({inputs, most_inputs, I})};
+  return {cut_rows(problem, 512), std::min({inputs, most_inputs, I})};
 }
 
 // Whether F is computed beside X and A, from the same values of the splines. It sums over all inputs, so a
-// task must have them all, in one chunk, and there must be such tasks for every thread. Its sums are those of
-// forward, bit for bit, so this may ask for the number of threads.
+// task must have them all, in one chunk, and only rows are shared out. By the shapes alone: beside others F
+// may round otherwise than alone.
 template <class T>
-bool forward_joins(const Call<T>& call, int entries, int64_t splits, int threads) {
+bool forward_joins(const Call<T>& call, int entries) {
   return call.way == forward_way(call.problem, entries) && call.chunk_inputs == call.problem.in_features &&
-         splits >= threads;
+         is_small(call.problem);
+}
+
+// Smaller tiles where they bring all inputs into one chunk, for F to join: at (1000, 32, 32) X, A and F in
+// one pass then take 0.85 of the time of F apart. With 64 inputs in tiles of 128 rows they take 0.92 to 1.13.
+template <class T, class Bytes>
+void choose_joint_tiles(Call<T>& call, const Bytes& bytes) {
+  const int64_t I = call.problem.in_features;
+  const int64_t least_rows = std::max<int64_t>(128, 4 * call.problem.num_knots);
+  Call<T> joint = call;
+  while (joint.chunk_inputs < I && I <= 32 && joint.tile_rows / 2 >= least_rows) {
+    joint.tile_rows /= 2;
+    choose_inputs(joint, bytes);
+  }
+  if (joint.chunk_inputs == I) call = joint;
 }
 
 }  // namespace
@@ -128,11 +134,9 @@ void Cpu::forward(const Problem& problem, Source x, Source weight, Source row_we
   call.weight = weight;
   call.y = y;
   call.way = forward_way(problem, isa.entries);
-  const auto bytes_of_call = [&](const Call<T>& c) {
+  choose_inputs(call, [&](const Call<T>& c) {
     return isa.forward_bytes(c, {0, std::min(kOutputs, problem.out_features)});
-  };
-  choose_inputs(call, bytes_of_call);
-  choose_tiles(call, bytes_of_call);
+  });
   const int own_threads = threads_for(problem, threads);
   const Cut cut = cut_forward(problem, call.tile_rows, call.way == Way::direct, own_threads);
   call.tile_rows = cut.rows;
@@ -167,11 +171,11 @@ void Cpu::gradients(const Problem& problem, int64_t input_nu, Source x, Source w
   call.y = out.y;
   call.way = gradients_way(problem, isa.entries, out.input.data || out.row_weight.data, out.weight.data);
   choose_inputs(call, isa.gradients_bytes);
-  if (out.y.data) choose_tiles(call, isa.gradients_bytes);
+  if (out.y.data) choose_joint_tiles(call, isa.gradients_bytes);
 
   auto [splits, inputs] = cut_gradients(problem, call.chunk_inputs, 64 / sizeof(T));
-  const int own_threads = threads_for(problem, threads);
-  if (out.y.data && forward_joins(call, isa.entries, splits, own_threads)) {
+  if (out.y.data && forward_joins(call, isa.entries)) {
+    splits = cut_rows(problem, threads_for(problem, 2) > 1 ? 256 : 512);
     inputs = I;
   } else if (out.y.data) {
     forward(problem, x, weight, row_weight, knots, out.y);
@@ -183,7 +187,7 @@ void Cpu::gradients(const Problem& problem, int64_t input_nu, Source x, Source w
   const bool separate = splits > 1 && out.weight.data;
   std::vector<T> parts(separate ? size_t(splits * size) : 0);
   const size_t bytes = isa.gradients_bytes(call);
-  parallel_for(splits * input_tasks, own_threads, [&](int64_t task) {
+  parallel_for(splits * input_tasks, threads_for(problem, threads), [&](int64_t task) {
     Call<T> own = call;
     if (separate) own.grad_weight = {parts.data() + task / input_tasks * size, kStorage<T>};
     isa.gradients(own, block_at(task / input_tasks, B, split_rows), block_at(task % input_tasks, I, inputs),

@@ -1,7 +1,7 @@
 // The operations on the CPU. Tensors are contiguous; outputs are written in full, for empty batches too.
 // Results do not depend on the number of threads, bit for bit. A thread keeps a workspace of at most
 // kWorkspace bytes, or what one input needs if that is more, until it ends. Besides, gradients of more than
-// 512 rows sums a small weight in parts of 2^20 numbers at most in all.
+// 256 rows sums a small weight in parts of 2^20 numbers at most in all.
 #pragma once
 
 #include "kernels.h"
