@@ -67,10 +67,12 @@ def test_narrow_layers(name, dtype, case):
 
 
 @pytest.mark.skipif(backends.extension is None, reason="the compiled core is not built")
-@pytest.mark.parametrize(("dtype", "outputs"), [(torch.float32, 1), (torch.float32, 8), (torch.float64, 1), (torch.float64, 4)])
+@pytest.mark.parametrize(
+    ("dtype", "outputs"), [(torch.float32, n) for n in (1, 8, 20, 70)] + [(torch.float64, n) for n in (1, 4, 9, 35)], ids=str
+)
 @pytest.mark.parametrize("rows", [5, 16, 37])
-def test_rows_of_a_narrow_layer_do_not_touch(rows, outputs, dtype):
-    """NaN, infinities and the rows around them, in every place of a vector and past its end."""
+def test_rows_do_not_touch(rows, outputs, dtype):
+    """NaN, infinities and the rows around them, in every place of a vector and past its end; wide layers sort their rows."""
     case = Case(rows, 2, outputs, row_weight=True)
     tensors = make_inputs(case, dtype)
 

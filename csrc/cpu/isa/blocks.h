@@ -76,12 +76,14 @@ FASTKAN_NOINLINE void grad_input_block(const Problem& problem, const Chunk<T>& c
       if constexpr (R > 0) {
         if (inside) load_differences<T, R, NV>(problem, set, j, slots, weight.slot_stride, rows);
       }
-      const auto product = [&](int q) FASTKAN_INLINE_LAMBDA {
+      // `inside` is no variable here: a row's arithmetic, multiply-adds included, is the same whether it is
+      // one of four or one of the last.
+      const auto product = [&](int q, auto inside) FASTKAN_INLINE_LAMBDA {
         const T* const row = g + int64_t(order[q]) * (NV * w);
         Lanes<T> total{};
         for (int v = 0; v < NV; ++v) {
           Lanes<T> sum = base_values[q] * base[v];
-          if (inside) {
+          if constexpr (inside) {
             sum += rows[P][v];
             for (int r = 0, array = 0; r < R; ++r)
               if (r != P) sum += values[stride * array++ + q] * rows[r][v];
@@ -90,17 +92,27 @@ FASTKAN_NOINLINE void grad_input_block(const Problem& problem, const Chunk<T>& c
         }
         return total;
       };
-      const int end = starts[j + 1];
-      int q = starts[j];
-      for (; q + 4 <= end; q += 4) {
-        const Lanes<T> products[4] = {product(q), product(q + 1), product(q + 2), product(q + 3)};
-        add_sums<T>(products, grad + q);
+      const auto add_interval = [&](auto inside) FASTKAN_INLINE_LAMBDA {
+        const int end = starts[j + 1];
+        int q = starts[j];
+        for (; q + 4 <= end; q += 4) {
+          const Lanes<T> products[4] = {product(q, inside), product(q + 1, inside), product(q + 2, inside),
+                                        product(q + 3, inside)};
+          add_sums<T>(products, grad + q);
+        }
+        if (q < end) {
+          Lanes<T> products[4] = {};
+          for (int k = 0; q + k < end; ++k) products[k] = product(q + k, inside);
+          add_sums<T>(products, grad + q);  // adds 0 to the rows after these
+        }
+      };
+      if constexpr (R > 0) {
+        if (inside) {
+          add_interval(std::true_type{});
+          continue;
+        }
       }
-      if (q < end) {
-        Lanes<T> products[4] = {};
-        for (int k = 0; q + k < end; ++k) products[k] = product(q + k);
-        add_sums<T>(products, grad + q);  // adds 0 to the rows after these
-      }
+      add_interval(std::false_type{});
     }
   }
 }
