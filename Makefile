@@ -7,12 +7,13 @@ CXX_FILES = $(shell find csrc tests/cuda tests/native benchmarks -name '*.h' -o 
 TRITON_OF_GPUS := 3.6.0
 GPU_PYTHON ?= $(if $(wildcard $(BIN)/python),$(BIN)/python,$(PYTHON))
 
-.PHONY: help test lint bench gpu overhead format clean
+.PHONY: help test lint bench gpu arm overhead format clean
 
 help:
 	@echo "make test      lint, type check and every test"
 	@echo "make bench     fastkan against pykan, efficient-kan-style layers, inkan and MLPs: table, plot, JSON"
 	@echo "make gpu       proof on an NVIDIA GPU in the Python at hand: tests, sanitizer, throughput (docs/gpu.md)"
+	@echo "make arm       the CPU core on ARM, in an emulator: 5 minutes"
 	@echo "make overhead  micro-benchmarks of what a call costs"
 	@echo "make format    format Python and C++"
 
@@ -33,12 +34,13 @@ lint: .venv/ready
 # for time: gram and quadratic in float16 and bfloat16 (they compute in float32 for these), and with the second version, whose
 # kernels are the same and whose frontend alone is in question, three cases of the table in four, all of it in 16 bit, and repeats
 # bit for bit (its interpreter is the same numpy). What runs there is every fourth case from the first on: degrees 1, 3, 5, every
-# kind of grid, and the GPU's fast path.
+# kind of grid, and the GPU's fast path. The first run takes two processes, as the compilers it starts do: with more, torch's
+# threads would get in each other's way.
 INTERPRETER := TRITON_INTERPRET=1 OMP_NUM_THREADS=1 $(BIN)/pytest -n auto
 EMULATED := FASTKAN_EMULATED=plain FASTKAN_BACKEND=cuda OMP_NUM_THREADS=1 $(BIN)/pytest -n auto
 SECOND := PYTHONPATH=.venv/triton-$(TRITON_OF_GPUS)
 test: lint .venv/triton-$(TRITON_OF_GPUS)
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 	$(EMULATED) -k cuda tests/test_backends.py tests/cuda/test_paths.py tests/cuda/test_sparse_forward.py
 	$(EMULATED) tests/nn tests/test_ops.py tests/test_functional.py tests/test_grid.py tests/test_compile.py
 	$(INTERPRETER) tests/test_backends.py tests/kernels -k "not (float16 and (gram or quadratic))"
@@ -54,6 +56,9 @@ bench: .venv/ready
 
 overhead: .venv/ready
 	$(BIN)/pytest benchmarks/test_overhead.py --override-ini addopts=
+
+arm: .venv/ready
+	$(BIN)/pytest tests/native/arm.py
 
 gpu:
 	@$(GPU_PYTHON) -c "import sys, torch; sys.exit(not torch.cuda.is_available())" 2>/dev/null || \

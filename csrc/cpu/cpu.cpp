@@ -173,28 +173,27 @@ void Cpu::gradients(const Problem& problem, int64_t input_nu, Source x, Source w
   choose_inputs(call, isa.gradients_bytes);
   if (out.y.data) choose_joint_tiles(call, isa.gradients_bytes);
 
-  auto [splits, inputs] = cut_gradients(problem, call.chunk_inputs, 64 / sizeof(T));
+  GradientsCut cut = cut_gradients(problem, call.chunk_inputs, 64 / sizeof(T));
   if (out.y.data && forward_joins(call, isa.entries)) {
-    splits = cut_rows(problem, threads_for(problem, 2) > 1 ? 256 : 512);
-    inputs = I;
+    cut = {cut_rows(problem, threads_for(problem, 2) > 1 ? 256 : 512), I};
   } else if (out.y.data) {
     forward(problem, x, weight, row_weight, knots, out.y);
     if (!out.input.data && !out.row_weight.data && !out.weight.data) return;
     call.y = {};
   }
-  const int64_t split_rows = block_count(B, splits), input_tasks = block_count(I, inputs);
-  call.chunk_inputs = int(inputs);
-  const bool separate = splits > 1 && out.weight.data;
-  std::vector<T> parts(separate ? size_t(splits * size) : 0);
+  const int64_t split_rows = block_count(B, cut.splits), input_tasks = block_count(I, cut.inputs);
+  call.chunk_inputs = int(cut.inputs);
+  const bool separate = cut.splits > 1 && out.weight.data;
+  std::vector<T> parts(separate ? size_t(cut.splits * size) : 0);
   const size_t bytes = isa.gradients_bytes(call);
-  parallel_for(splits * input_tasks, threads_for(problem, threads), [&](int64_t task) {
+  parallel_for(cut.splits * input_tasks, threads_for(problem, threads), [&](int64_t task) {
     Call<T> own = call;
     if (separate) own.grad_weight = {parts.data() + task / input_tasks * size, kStorage<T>};
-    isa.gradients(own, block_at(task / input_tasks, B, split_rows), block_at(task % input_tasks, I, inputs),
-                  workspace(bytes));
+    isa.gradients(own, block_at(task / input_tasks, B, split_rows),
+                  block_at(task % input_tasks, I, cut.inputs), workspace(bytes));
   });
   if (!separate) return;
-  for (int64_t s = 1; s < splits; ++s)
+  for (int64_t s = 1; s < cut.splits; ++s)
     for (int64_t k = 0; k < size; ++k) parts[k] += parts[s * size + k];
   with_elements<T>(out.weight, [&](auto* elements) {
     for (int64_t k = 0; k < size; ++k) narrow(parts[k], elements + k);

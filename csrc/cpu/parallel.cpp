@@ -12,7 +12,7 @@ namespace {
 
 // A forked child inherits OpenMP's pool without its threads, and the next parallel region would wait for them
 // for ever.
-std::atomic<bool> forked{false};
+[[maybe_unused]] std::atomic<bool> forked{false};
 
 #if defined(__unix__) || defined(__APPLE__)
 [[maybe_unused]] const int watching = pthread_atfork(nullptr, nullptr, [] { forked = true; });

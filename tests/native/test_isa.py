@@ -14,20 +14,6 @@ ROOT = Path(__file__).resolve().parents[2]
 ISAS = ["avx512", "avx2", "baseline"]
 
 
-@pytest.fixture(scope="module")
-def core() -> ModuleType:
-    return pytest.importorskip("fastkan._C", reason="fastkan was built without its compiled core")
-
-
-@pytest.fixture(scope="module")
-def built() -> Path:
-    """The newest build folder that an editable install has left."""
-    folders = {path.parents[5] for path in ROOT.glob("build/native-*/CMakeFiles/fastkan_isa_avx2.dir/csrc/cpu/isa/*.o")}
-    if not folders:
-        pytest.skip("no objects of a build for x86-64 here")
-    return max(folders, key=lambda folder: folder.stat().st_mtime) / "CMakeFiles"
-
-
 def tool(name: str, *arguments: object) -> str:
     if not shutil.which(name):
         pytest.skip(f"no {name}")
@@ -113,11 +99,12 @@ def test_the_named_one_serves(isa: str, core: ModuleType) -> None:
 
 @pytest.mark.parametrize("isa", ISAS[1:])
 def test_the_case_table(isa: str, core: ModuleType) -> None:
-    """What the best one answers in tests/test_backends.py; 16-bit numbers only change how it reads and writes."""
+    """What the best one answers in other tests; 16-bit numbers only change how it reads and writes."""
     if "FASTKAN_ISA must be one of" in run_with(isa, "from fastkan import _C; _C.cpu_isa()").stderr:
         pytest.skip(f"this machine or build has no {isa}")
-    chosen = "cpu-cpu and test_accuracy and (float64 or float32)"
-    command = [sys.executable, "-m", "pytest", "-n", "auto", "-p", "no:cacheprovider", "tests/test_backends.py", "-k", chosen]
+    chosen = "(cpu-cpu and test_accuracy and (float64 or float32)) or test_rows_do_not_touch"
+    files = ["tests/test_backends.py", "tests/test_compiled.py"]
+    command = [sys.executable, "-m", "pytest", "-n", "auto", "-p", "no:cacheprovider", *files, "-k", chosen]
     environment = os.environ | {"FASTKAN_ISA": isa, "OMP_NUM_THREADS": "1"}
     result = subprocess.run(command, check=False, capture_output=True, text=True, timeout=900, env=environment, cwd=ROOT)
     assert result.returncode == 0 and " passed" in result.stdout, result.stdout[-6000:] + result.stderr[-2000:]
