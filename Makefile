@@ -13,7 +13,7 @@ help:
 	@echo "make test      lint, type check and every test"
 	@echo "make bench     fastkan against pykan, efficient-kan-style layers, inkan and MLPs: table, plot, JSON"
 	@echo "make gpu       proof on an NVIDIA GPU in the Python at hand: tests, sanitizer, throughput (docs/gpu.md)"
-	@echo "make arm       the CPU core on ARM, in an emulator: 5 minutes"
+	@echo "make arm       the CPU core on ARM, in an emulator: 6 minutes"
 	@echo "make overhead  micro-benchmarks of what a call costs"
 	@echo "make format    format Python and C++"
 

@@ -58,6 +58,6 @@ def environment(device: str) -> dict:
 
 
 def machine(found: dict) -> str:
-    """A folder name for results: the GPU, else the processor and its cores."""
-    name = found["gpu"] or f"{found['processor']} {found['cores']} cores"
+    """A folder name for results: the GPU, else the processor, its cores and, as its name may hide them, its vectors."""
+    name = found["gpu"] or f"{found['processor']} {found['cores']} cores {found['fastkan']['cpu_capability']}"
     return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
