@@ -241,7 +241,7 @@ def test_targets_name_the_best_backend():
 
 def test_command(tmp_path):
     """A short run on the CPU with its worker: files, tables, rows not reached, nothing left behind."""
-    command = [sys.executable, "benchmarks/gpu.py", "--device", "cpu", "--tiny", "--seconds", "4", "--precisions", IEEE]
+    command = [sys.executable, "benchmarks/gpu.py", "--device", "cpu", "--tiny", "--seconds", "8", "--precisions", IEEE]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     ran = subprocess.run(
         [*command, "--folder", str(tmp_path), "--name", "run"], cwd=ROOT, env=environment, capture_output=True, text=True
