@@ -84,12 +84,12 @@ bool is_empty(const Problem& problem) {
 struct GradientsCut {
   int64_t splits, inputs;
 };
-bool is_small(const Problem& problem) {
-  return problem.in_features * problem.slots() * problem.out_features <= 1 << 18;
+int64_t weight_size(const Problem& problem) {
+  return problem.in_features * problem.slots() * problem.out_features;
 }
+bool is_small(const Problem& problem) { return weight_size(problem) <= 1 << 18; }
 int64_t cut_rows(const Problem& problem, int64_t least_rows) {
-  const int64_t size = problem.in_features * problem.slots() * problem.out_features;
-  const int64_t splits = is_small(problem) ? std::clamp<int64_t>((1 << 20) / size, 1, 16) : 1;
+  const int64_t splits = is_small(problem) ? std::clamp<int64_t>((1 << 20) / weight_size(problem), 1, 16) : 1;
   return std::min(splits, block_count(problem.batch, least_rows));
 }
 GradientsCut cut_gradients(const Problem& problem, int64_t most_inputs, int64_t line) {
@@ -152,7 +152,7 @@ void Cpu::forward(const Problem& problem, Source x, Source weight, Source row_we
 template <class T>
 void Cpu::gradients(const Problem& problem, int64_t input_nu, Source x, Source weight, Source g,
                     Source row_weight, const T* knots, const Gradients& out) const {
-  const int64_t B = problem.batch, I = problem.in_features, size = I * problem.slots() * problem.out_features;
+  const int64_t B = problem.batch, I = problem.in_features, size = weight_size(problem);
   if (is_empty(problem)) {
     for (const Target& target : {out.input, out.row_weight}) clear(target, B * I);
     clear(out.y, B * problem.out_features);
