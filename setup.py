@@ -1,4 +1,4 @@
-"""Builds fastkan: the Python package always, its compiled core fastkan/_C where a C++ compiler is there.
+"""Builds fastkan: the Python package always, its native module fastkan/_C where a C++ compiler is there.
 
 Environment:
     FASTKAN_NATIVE = 0 | 1 | auto (default)    never, required, or where a C++ compiler, CMake and Ninja are found
@@ -19,7 +19,7 @@ import sys
 import sysconfig
 from pathlib import Path
 
-from setuptools import Extension, setup
+from setuptools import Extension, find_packages, setup
 from setuptools.command.build_ext import build_ext
 from setuptools.command.build_py import build_py
 
@@ -111,7 +111,7 @@ class CMakeBuild(build_ext):
             subprocess.run(["cmake", "--build", build], check=True)
         except subprocess.CalledProcessError as error:
             hint = "FASTKAN_CUDA=0 leaves CUDA out, " if PLAN["cuda"] else ""
-            raise SystemExit(f"fastkan: the compiled core did not build; {hint}FASTKAN_NATIVE=0 all of it") from error
+            raise SystemExit(f"fastkan: the native module did not build; {hint}FASTKAN_NATIVE=0 all of it") from error
 
 
 class BuildPy(build_py):
@@ -127,7 +127,15 @@ class BuildPy(build_py):
                 stale.unlink()
 
 
+def packages() -> list[str]:
+    """Those of fastkan/, and kernels/ as fastkan.kernels, which an editable install may show inside fastkan/ too."""
+    own = find_packages(str(ROOT), include=["fastkan", "fastkan.*"], exclude=["fastkan.kernels*"])
+    return [*own, "fastkan.kernels", *(f"fastkan.kernels.{name}" for name in find_packages(str(ROOT / "kernels")))]
+
+
 setup(
+    packages=packages(),
+    package_dir={"fastkan.kernels": "kernels"},
     ext_modules=[Extension("fastkan._C", sources=[])] if PLAN["native"] else [],
     cmdclass={"build_ext": CMakeBuild, "build_py": BuildPy},
 )

@@ -1,1 +1,1 @@
-"""fastkan against pykan, its peers and multilayer perceptrons: `python benchmarks/run.py --help`."""
+"""fastkan against pykan, its peers and multilayer perceptrons: `python -m benchmarks`."""

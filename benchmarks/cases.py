@@ -1,4 +1,4 @@
-"""What is measured: layer sizes, and for each one input and one function that every provider computes."""
+"""What is measured: layer sizes, modes, and for each size one input and one function that every peer computes."""
 
 from dataclasses import dataclass
 
@@ -6,11 +6,20 @@ import torch
 from torch import Tensor
 
 FORWARD, BACKWARD, DOUBLE_BACKWARD = MODES = ("forward", "forward+backward", "double backward")
+GRAD_INPUT, GRAD_WEIGHT, SLOPE = ("grad_input", "grad_weight", "forward, order 1")  # single operations, on a GPU only
+RESULTS = {
+    FORWARD: ("y",),
+    BACKWARD: ("y", "grad x", "grad weight"),
+    DOUBLE_BACKWARD: ("grad x", "grad weight"),
+    GRAD_INPUT: ("grad x",),
+    GRAD_WEIGHT: ("grad weight",),
+    SLOPE: ("y",),
+}
 
 
 @dataclass(frozen=True)
 class Case:
-    """One layer size; `without` names the provider families that the case leaves out to save time."""
+    """One layer size; `without` names the families of peers that the case leaves out to save time."""
 
     batch: int
     in_features: int

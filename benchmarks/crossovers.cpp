@@ -15,7 +15,7 @@ namespace fastkan {
 namespace {
 
 constexpr int kTurns = 41;
-constexpr const char* kWays[] = {"sorted", "direct", "narrow"};
+constexpr const char* kWays[] = {"sorted", "direct", "few_outputs"};
 
 template <class T>
 std::vector<T> random_values(int64_t count) {
@@ -57,24 +57,27 @@ struct Layer {
   }
 };
 
-// op: F, X, A, or XA for both in one call
+bool wants_input(const std::string& op) { return op == "grad_input" || op == "gradients"; }
+bool wants_weight(const std::string& op) { return op == "grad_weight" || op == "gradients"; }
+
+// op: forward, grad_input, grad_weight, or gradients for both in one call
 template <class T>
 double microseconds(Layer<T>& layer, const std::string& op, Way way) {
   Call<T>& call = layer.call;
   const Kernels<T>& isa = kernels<T>();
   const Range rows{0, call.problem.batch};
   call.way = way;
-  call.y = {op == "F" ? layer.y.data() : nullptr, kStorage<T>};
-  call.grad_input = {op[0] == 'X' ? layer.grad_input.data() : nullptr, kStorage<T>};
-  call.grad_weight = {op.back() == 'A' ? layer.grad_weight.data() : nullptr, kStorage<T>};
+  call.y = {op == "forward" ? layer.y.data() : nullptr, kStorage<T>};
+  call.grad_input = {wants_input(op) ? layer.grad_input.data() : nullptr, kStorage<T>};
+  call.grad_weight = {wants_weight(op) ? layer.grad_weight.data() : nullptr, kStorage<T>};
   const int64_t O = call.problem.out_features;
-  char* const space = workspace(op == "F" ? isa.forward_bytes(call, {0, std::min<int64_t>(O, 512)})
-                                          : isa.gradients_bytes(call));
+  char* const space = workspace(op == "forward" ? isa.forward_bytes(call, {0, std::min<int64_t>(O, 512)})
+                                                : isa.fused_gradients_bytes(call));
   const auto start = std::chrono::steady_clock::now();
-  if (op == "F")
+  if (op == "forward")
     for (int64_t o = 0; o < O; o += 512) isa.forward(call, rows, {o, std::min(o + 512, O)}, space);
   else
-    isa.gradients(call, rows, {0, call.problem.in_features}, space);
+    isa.fused_gradients(call, rows, {0, call.problem.in_features}, space);
   return std::chrono::duration<double, std::micro>(std::chrono::steady_clock::now() - start).count();
 }
 
@@ -84,25 +87,26 @@ void measure(const std::string& op, Way other, int64_t inputs, int64_t outputs, 
   Layer<T> layer(rows, inputs, outputs, grid_size, degree);
   const Problem& problem = layer.call.problem;
   const int entries = kernels<T>().entries;
-  if (other == Way::narrow && problem.num_knots > entries) return;
+  if (other == Way::few_outputs && problem.num_knots > entries) return;
   std::vector<double> times[2];
   for (int turn = 0; turn < kTurns; ++turn) {
     times[0].push_back(microseconds(layer, op, Way::sorted));
     times[1].push_back(microseconds(layer, op, other));
   }
   for (std::vector<double>& series : times) std::sort(series.begin(), series.end());
-  const Way chosen = op == "F" ? forward_way(problem, entries)
-                               : gradients_way(problem, entries, op[0] == 'X', op.back() == 'A');
+  const Way chosen = op == "forward"
+                         ? forward_way(problem, entries)
+                         : fused_gradients_way(problem, entries, wants_input(op), wants_weight(op));
   std::printf("%s %s %ld %ld %d %d %ld %.2f %.2f %s %s\n", op.c_str(), sizeof(T) == 4 ? "float32" : "float64",
               long(inputs), long(outputs), grid_size, degree, long(rows), times[0][kTurns / 2],
               times[1][kTurns / 2], kWays[int(other)], kWays[int(chosen)]);
 }
 
 template <class T>
-void measure_narrow() {
+void measure_few_outputs() {
   const auto every = [](int64_t inputs, int64_t outputs, int grid_size, int64_t rows, int degree) {
-    for (const char* const op : {"F", "X", "A", "XA"})
-      measure<T>(op, Way::narrow, inputs, outputs, grid_size, rows, degree);
+    for (const char* const op : {"forward", "grad_input", "grad_weight", "gradients"})
+      measure<T>(op, Way::few_outputs, inputs, outputs, grid_size, rows, degree);
   };
   for (const int64_t inputs : {5, 64})
     for (const int grid_size : {5, 9, 20})
@@ -121,7 +125,7 @@ int main() {
   for (const int grid_size : {5, 16, 64})
     for (const int64_t size : {64, 256, 1024})
       for (const int64_t rows : {1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64})
-        measure<float>("F", Way::direct, size, size, grid_size, rows);
-  measure_narrow<float>();
-  measure_narrow<double>();
+        measure<float>("forward", Way::direct, size, size, grid_size, rows);
+  measure_few_outputs<float>();
+  measure_few_outputs<double>();
 }

@@ -1,4 +1,4 @@
-"""Which way through the CPU core is faster where, and which it chooses, on this machine: `python benchmarks/crossovers.py`.
+"""Which way through the CPU core is faster where, and which it chooses, on this machine: `python -m benchmarks crossovers`.
 
 Compiles crossovers.cpp with the CPU core, for the instruction set that CMakeLists.txt names, and writes JSON to
 benchmarks/results/<machine>/crossovers.json.
@@ -7,17 +7,13 @@ benchmarks/results/<machine>/crossovers.json.
 import json
 import re
 import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
 import tyro
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.append(str(ROOT))  # at the end: an installed fastkan goes before the source tree
-
-from benchmarks.environment import environment, machine  # noqa: E402
-from benchmarks.report import save_json  # noqa: E402
+from benchmarks import document
+from benchmarks.environment import ROOT, environment, results_folder
 
 COLUMNS = ("op", "dtype", "in_features", "out_features", "grid_size", "degree", "batch", "sorted", "other", "way", "chosen")
 
@@ -27,7 +23,7 @@ def compile_program(folder: Path, isa: str) -> Path:
     vector_bytes, flags = re.findall(rf"add_isa\({isa} (\d+)(.*)\)", text)[-1]
     options = ["-std=c++17", "-O3", "-fno-math-errno", "-fno-trapping-math", "-Wno-psabi", f"-I{ROOT / 'csrc'}", "-fopenmp"]
     chosen = [f"-DFASTKAN_ONLY={isa}", f"-DFASTKAN_ISA={isa}", f"-DFASTKAN_VECTOR_BYTES={vector_bytes}", *flags.split()]
-    core = [ROOT / "csrc" / "cpu" / name for name in ("workspace.cpp", "parallel.cpp", "isa.cpp", "isa/kernels.cpp")]
+    core = [ROOT / "csrc" / "cpu" / name for name in ("workspace.cpp", "parallel.cpp", "dispatch.cpp", "simd/kernels.cpp")]
     program = folder / "crossovers"
     sources = [ROOT / "benchmarks" / "crossovers.cpp", *core]
     subprocess.run(["c++", *options, *chosen, *map(str, sources), "-o", str(program)], check=True)
@@ -40,8 +36,8 @@ def table_row(words: list[str]) -> dict[str, object]:
     return row | {"chosen / best": round(times.get(words[10], times["sorted"]) / min(times.values()), 2)}
 
 
-def main(isa: str = "avx512") -> None:
-    """Time F of 1 to 64 rows sorted and direct, and F, X and A of narrow layers sorted and in lanes.
+def measure(isa: str = "avx512") -> None:
+    """Time forward of 1 to 64 rows sorted and direct, and forward and gradients of few outputs sorted and in lanes.
 
     Args:
         isa: An instruction set of this machine: avx512, avx2 or baseline.
@@ -52,9 +48,9 @@ def main(isa: str = "avx512") -> None:
     for row in rows:
         print("  ".join(f"{key} {value}" for key, value in row.items()))
     found = environment("cpu")
-    path = ROOT / "benchmarks" / "results" / machine(found) / "crossovers.json"
-    save_json({"environment": found, "isa": isa, "unit": "us", "rows": rows}, path)
+    document.write({"environment": found, "isa": isa, "unit": "us", "rows": rows}, results_folder(found) / "crossovers.json")
 
 
-if __name__ == "__main__":
-    tyro.cli(main)
+def main(arguments: list[str]) -> int:
+    tyro.cli(measure, prog="python -m benchmarks crossovers", args=arguments)
+    return 0

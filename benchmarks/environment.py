@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from fastkan import info
+from fastkan.tools import info
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("pykan", "inkan", "scikit-learn")
@@ -61,3 +61,8 @@ def machine(found: dict) -> str:
     """A folder name for results: the GPU, else the processor, its cores and, as its name may hide them, its vectors."""
     name = found["gpu"] or f"{found['processor']} {found['cores']} cores {found['fastkan']['cpu_capability']}"
     return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
+
+
+def results_folder(found: dict) -> Path:
+    """Where the results of this machine lie."""
+    return ROOT / "benchmarks" / "results" / machine(found)

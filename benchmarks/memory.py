@@ -1,6 +1,6 @@
-"""Peak memory of one call beyond parameters, input and results; also the first contact with a provider.
+"""Peak memory of one call beyond parameters, input and results; also the first contact with a peer.
 
-On the CPU every probe is a fresh process, so that one provider's caches and fragments never count for another,
+On the CPU every probe is a fresh process, so that one peer's caches and fragments never count for another,
 and a crash, a hang or the system's out-of-memory killer ends a child and becomes a row of the table. On CUDA the
 allocator knows.
 """
@@ -20,7 +20,7 @@ import torch
 
 from benchmarks.cases import Case, Problem
 from benchmarks.modes import Step, step
-from benchmarks.providers.interface import Provider
+from benchmarks.peers.interface import Peer
 
 M_MMAP_THRESHOLD = -3
 PROCESS = Path("/proc/self")
@@ -45,14 +45,14 @@ def failed(error: BaseException) -> Probe:
     return Probe("out of memory" if exhausted else "unsupported", text.splitlines()[0])
 
 
-def prepare(provider: Provider, case: Case, mode: str, device: str) -> Step:
+def prepare(peer: Peer, case: Case, mode: str, device: str) -> Step:
     """Build the layer and load libraries by one small call, which leaves small activations behind.
 
     Compiled layers specialise on the batch size, so theirs is a full call; they keep no activations.
     """
     problem = Problem.of(case, device)
-    layer = provider.build(problem)
-    small = problem if provider.compiled else Problem.of(case, device, batch=min(WARM_UP_ROWS, case.batch))
+    layer = peer.build(problem)
+    small = problem if peer.compiled else Problem.of(case, device, batch=min(WARM_UP_ROWS, case.batch))
     step(layer, small, mode)()
     return step(layer, problem, mode)
 
@@ -159,7 +159,7 @@ def _on_cuda(ready: Callable[[], Step]) -> Probe:
         return failed(error)
 
 
-def probe(provider: Provider, case: Case, mode: str, device: str, limit: float) -> Probe:
+def probe(peer: Peer, case: Case, mode: str, device: str, limit: float) -> Probe:
     """Memory and rough time of one call, or why there is none within `limit` seconds."""
-    ready = partial(prepare, provider, case, mode, device)
+    ready = partial(prepare, peer, case, mode, device)
     return _on_cuda(ready) if device.startswith("cuda") else in_fresh_process(ready, limit)

@@ -1,12 +1,12 @@
-"""What one call does in each mode, written once for every provider."""
+"""What one call does in each mode, and how its results are read, written once for every peer."""
 
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
-from benchmarks.cases import BACKWARD, FORWARD, Problem
-from benchmarks.providers.interface import Layer
+from benchmarks.cases import BACKWARD, FORWARD, RESULTS, Problem
+from benchmarks.peers.interface import Layer
 
 Step = Callable[[], tuple[Tensor | None, ...]]
 
@@ -30,3 +30,12 @@ def step(layer: Layer, problem: Problem, mode: str) -> Step:
         return torch.autograd.grad(slope.square().sum(), inputs, allow_unused=True)
 
     return {FORWARD: forward, BACKWARD: backward}.get(mode, double_backward)
+
+
+def named(layer: Layer, mode: str, results: tuple[Tensor | None, ...]) -> dict[str, Tensor]:
+    """The results of a checked layer's step by the names of RESULTS; its parameters' gradients become one [I, M, O]."""
+    names = RESULTS[mode]
+    if "grad weight" in names:
+        first = len(names) - 1
+        results = (*results[:first], layer.to_slots(results[first:]))
+    return dict(zip(names, results, strict=True))

@@ -4,7 +4,6 @@ Tests and sanitizer run side by side, for none of them looks at a clock; the ben
 """
 
 import argparse
-import json
 import os
 import shutil
 import signal
@@ -20,21 +19,21 @@ from pathlib import Path
 
 import torch
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.append(str(ROOT))  # at the end: an installed fastkan goes before the source tree
-
-from benchmarks.environment import environment, machine  # noqa: E402
+from benchmarks import document
+from benchmarks.environment import ROOT, environment, results_folder
 
 # The files of the gpu mark by name: collecting others may need packages that are not here. Most of their time goes into compiling
 # kernels, so processes share them where pytest-xdist is there; not so those that need the GPU's memory or its streams.
 SHARED = (
-    *("tests/test_backends.py", "tests/kernels/test_placed.py", "tests/cuda/test_paths.py", "tests/cuda/test_sparse_forward.py"),
+    *("tests/contract/test_backends.py", "tests/triton/test_placed.py"),
+    *("tests/emulated/test_paths.py", "tests/emulated/test_two_four_forward.py"),
     *("tests/gpu/test_repeats.py", "tests/gpu/test_graphs.py"),
 )
-ALONE = ("tests/test_profile.py", "tests/gpu/test_streams.py", "tests/gpu/test_large.py")
+ALONE = ("tests/tools/test_profile.py", "tests/gpu/test_streams.py", "tests/gpu/test_large.py")
 MOST_PROCESSES = 14
 CHECKS_SHARE = 0.4  # of the time, at most, for tests and sanitizer; the benchmark takes the rest
-WRITE_UP = 25.0  # seconds for the benchmark's last entrant, tables and plot
+clock = time.monotonic  # of every limit here
+WRITE_UP = 25.0  # seconds for the benchmark's last peer, tables and plot
 
 
 def _without_paths(value):
@@ -73,7 +72,7 @@ class Running:
     """A part's process, its output kept in a file so that two can run at once."""
 
     def __init__(self, part: Part) -> None:
-        self.part, self.started = part, time.monotonic()
+        self.part, self.started = part, clock()
         self.log = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115 - finish() closes it
         threads = {"OMP_NUM_THREADS": "1"} if "pytest" in part.command else {}
         environment = os.environ | threads
@@ -82,7 +81,7 @@ class Running:
     def finish(self, until: float) -> Part:
         """Wait; past `until` interrupt it, which lets pytest report what it has, then kill it."""
         late = False
-        for patience, end in ((until - time.monotonic(), signal.SIGINT), (15.0, signal.SIGKILL)):
+        for patience, end in ((until - clock(), signal.SIGINT), (15.0, signal.SIGKILL)):
             try:
                 self.process.wait(timeout=max(0.1, patience))
                 break
@@ -90,7 +89,7 @@ class Running:
                 late = True
                 self.process.send_signal(end)
         code = self.process.wait()
-        self.part.seconds = round(time.monotonic() - self.started, 1)
+        self.part.seconds = round(clock() - self.started, 1)
         self.part.status = "not finished in its time" if late else "passed" if code == 0 else f"failed, code {code}"
         self.log.seek(0)
         self.part.output = self.log.read().splitlines()[-200:]
@@ -128,7 +127,7 @@ def checks(seconds: float, folder: Path, scratch: Path, device: str) -> list[Par
     ]
     sanitizer = [sys.executable, "tests/gpu/sanitizer.py", "--quick", "--folder", str(folder), "--seconds", str(seconds - 10)]
     parts.append(Part("sanitizer", sanitizer))
-    until = time.monotonic() + seconds
+    until = clock() + seconds
     running = [Running(part) for part in parts]
     try:
         for one in running:
@@ -140,20 +139,20 @@ def checks(seconds: float, folder: Path, scratch: Path, device: str) -> list[Par
 
 
 def throughput(seconds: float, folder: Path, device: str) -> Part:
-    command = [sys.executable, "benchmarks/gpu.py", "--seconds", str(seconds), "--folder", str(folder), "--device", device]
+    command = [sys.executable, "-m", "benchmarks", "gpu", "--seconds", str(seconds), "--folder", str(folder), "--device", device]
     part = Part("throughput", command + (["--tiny"] if device == "cpu" else []))
     running = Running(part)
     try:
-        return running.finish(time.monotonic() + seconds + 90)
+        return running.finish(clock() + seconds + 90)
     finally:
         running.process.terminate()
 
 
 def instruction_rates(folder: Path) -> Part:
-    """Whether sparse tensor cores are worth their trouble here (docs/cuda.md); half of its time is nvcc's."""
-    running = Running(Part("instructions", [sys.executable, "benchmarks/instructions/rates.py", "--folder", str(folder)]))
+    """Whether 2:4 sparse tensor cores are worth their trouble here (docs/explanation/cuda.md); half of its time is nvcc's."""
+    running = Running(Part("instructions", [sys.executable, "-m", "benchmarks", "rates", "--folder", str(folder)]))
     try:
-        return running.finish(time.monotonic() + 90)
+        return running.finish(clock() + 90)
     finally:
         running.process.terminate()
 
@@ -166,16 +165,14 @@ def show(part: Part) -> None:
 def prove(seconds: float, device: str, folder: Path | None = None) -> int:
     """Everything, written down as it ends; the exit code tells whether all of it passed."""
     found = environment(device)
-    folder = folder or ROOT / "benchmarks" / "results" / machine(found)
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = folder or results_folder(found)
     path = folder / f"{date.today().isoformat()}-proof.json"
-    until = time.monotonic() + seconds - WRITE_UP
+    until = clock() + seconds - WRITE_UP
     parts: list[Part] = []
 
     def keep(*new: Part) -> None:
         parts.extend(new)
-        document = {"environment": found, "parts": [part.record() for part in parts]}
-        path.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+        document.write({"environment": found, "parts": [part.record() for part in parts]}, path)
         for part in new:
             show(part)
 
@@ -183,25 +180,21 @@ def prove(seconds: float, device: str, folder: Path | None = None) -> int:
         keep(*checks(CHECKS_SHARE * seconds, folder, Path(scratch), device))
     if device == "cuda" and shutil.which("nvcc"):
         keep(instruction_rates(folder))
-    keep(throughput(max(1.0, until - time.monotonic()), folder, device))
+    keep(throughput(max(1.0, until - clock()), folder, device))
     print(f"\nWritten: {path} and beside it")
     for part in parts:
         print(f"{part.name:12} {part.status}")
     return 0 if all(part.status == "passed" for part in parts) else 1
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def main(arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks proof", description=__doc__.splitlines()[0])
     parser.add_argument("--seconds", type=float, default=470.0, help="for everything")
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda", help="cpu: only to try the machinery")
     parser.add_argument("--folder", type=Path, help="for the results; benchmarks/results/<gpu> by default")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the parts are ended too
     if options.device == "cuda" and not torch.cuda.is_available():
         print("make gpu: torch sees no CUDA device, so nothing was proved")
         return 1
     return prove(options.seconds, options.device, options.folder)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

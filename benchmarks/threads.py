@@ -1,18 +1,14 @@
-"""What more threads bring on the CPU, beside nn.Linear: `python benchmarks/threads.py`, into benchmarks/results/<machine>/."""
+"""What more threads bring on the CPU, beside nn.Linear: `python -m benchmarks threads`, into benchmarks/results/<machine>/."""
 
-import sys
-from pathlib import Path
+import argparse
 
 import torch
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.append(str(ROOT))  # at the end: an installed fastkan goes before the source tree
-
-from benchmarks import report, timing  # noqa: E402
-from benchmarks.cases import BACKWARD, FORWARD, Case, Problem  # noqa: E402
-from benchmarks.environment import environment, machine  # noqa: E402
-from benchmarks.modes import Step, step  # noqa: E402
-from benchmarks.providers import fastkan, mlp  # noqa: E402
+from benchmarks import document, timer
+from benchmarks.cases import BACKWARD, FORWARD, Case, Problem
+from benchmarks.environment import environment, results_folder
+from benchmarks.modes import Step, step
+from benchmarks.peers import fastkan, mlp
 
 CASES = (
     Case(1000, 16, 16),
@@ -39,16 +35,17 @@ def measure(case: Case, mode: str, counts: list[int]) -> list[dict]:
     calls = {(name, n): with_threads(step(layer, problem, mode), n) for name, layer in layers.items() for n in counts}
     for call in calls.values():
         call()
-    rounds = timing.interleave(calls, dict.fromkeys(calls, 0.0), "cpu", lambda: None)
+    rounds = timer.interleave(calls, dict.fromkeys(calls, 0.0), "cpu", lambda: None)
     rows = []
     for (name, threads), seconds in rounds.seconds.items():
-        speedup = timing.ratio(rounds.seconds[name, 1], seconds)
-        row = {"case": case.name, "mode": mode, "provider": name, "threads": threads, "seconds": timing.Spread.of(seconds).p50}
+        speedup = timer.ratio(rounds.seconds[name, 1], seconds)
+        row = {"case": case.name, "mode": mode, "peer": name, "threads": threads, "seconds": timer.Spread.of(seconds).p50}
         rows.append(row | {"speedup": round(speedup.p50, 2), "elsewhere": rounds.elsewhere})
     return rows
 
 
-def main() -> None:
+def main(arguments: list[str]) -> int:
+    argparse.ArgumentParser(prog="python -m benchmarks threads", description=__doc__).parse_args(arguments)
     found = environment("cpu")  # before the number of threads is changed
     counts = [1]
     while counts[-1] < torch.get_num_threads():
@@ -59,8 +56,5 @@ def main() -> None:
             rows += measure(case, mode, counts)
             for row in rows[-2 * len(counts) :]:
                 print(*row.values(), sep="  ", flush=True)
-    report.save_json({"environment": found, "rows": rows}, ROOT / "benchmarks" / "results" / machine(found) / "threads.json")
-
-
-if __name__ == "__main__":
-    main()
+    document.write({"environment": found, "rows": rows}, results_folder(found) / "threads.json")
+    return 0

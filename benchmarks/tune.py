@@ -1,14 +1,12 @@
-"""Try tiles beside those of kernels/tiles.py on the GPU at hand: `python benchmarks/tune.py`. Prints entries for its tables.
+"""Try tiles beside those of kernels/tiles.py on the GPU at hand: `python -m benchmarks tune` prints entries for measured.py.
 
 For every size, dtype and operation the rule's tile and its neighbours (one field changed) run interleaved; a neighbour that
-does not compile, or whose answer is not the rule's, drops out with the reason. The same for the path through the expanded basis.
+does not compile, or whose answer is not the rule's, drops out with the reason. So does the experimental unfused path.
 """
 
 import argparse
 import dataclasses
-import json
 import statistics
-import sys
 import time
 from collections.abc import Callable, Iterator
 from datetime import date
@@ -17,17 +15,14 @@ from typing import Any
 
 import torch
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.append(str(ROOT))  # at the end: an installed fastkan goes before the source tree
-
-from benchmarks import timing  # noqa: E402
-from benchmarks.environment import environment, machine  # noqa: E402
+from benchmarks import document, timer
+from benchmarks.environment import environment, results_folder
 
 SIZES = ((65536, 256, 256), (8192, 1024, 1024), (4096, 4096, 4096), (65536, 64, 64), (1024, 64, 64))
 TINY = ((80, 20, 72), (20, 4, 5))  # to try the machinery without a GPU
-OPERATIONS = {"forward": 0, "grad_input": 1, "grad_weight": 0, "gradients": 0}  # with the order that training asks for
+OPERATIONS = {"forward": 0, "grad_input": 1, "grad_weight": 0, "fused_gradients": 0}  # with the order that training asks for
 WORTH = 0.97  # a tile enters the table below this ratio of the rule's time
-UNFUSED = "expanded basis"
+UNFUSED = "unfused"
 
 
 def neighbours(tile: Any) -> Iterator[Any]:
@@ -40,28 +35,25 @@ def neighbours(tile: Any) -> Iterator[Any]:
 
 
 class Choice:
-    """A call with the tables of kernels/tiles.py as given, and what the call asked them for."""
+    """A call, the tile that the rule plans for it, and the key under which a measured tile would go first."""
 
-    def __init__(self, call: Callable[[], Any], device: torch.device) -> None:
-        from fastkan.kernels import tiles
+    def __init__(self, name: str, arguments: tuple[Any, ...], device: torch.device) -> None:
+        from fastkan import kernels
+        from fastkan.kernels import devices, plan
 
-        self.call, self.tiles, self.gpu = call, tiles, tiles.name(device)
-        self.asked: dict[str, tuple[Any, Any]] = {}
-        self._chosen = tiles.chosen
+        self.call = lambda: getattr(kernels, name)(*arguments)
+        self.card = dataclasses.replace(devices.card(device), measured={})
+        with devices.on(self.card):
+            planned = getattr(plan, name)(*arguments)
+        self.key, self.rule = (planned.key, planned.tile) if planned else (None, None)
 
     def run(self, tile: Any = None, unfused: bool = False) -> Any:
-        def chosen(kernel: str, device: Any, dtype: Any, sizes: Any, rule: Any) -> Any:
-            self.asked[kernel] = (self.tiles.key(kernel, dtype, sizes), rule)
-            return tile or rule
+        from fastkan import experimental
+        from fastkan.kernels import devices
 
-        self.tiles.chosen = chosen
-        if unfused:
-            self.tiles.UNFUSED_FROM_OUTPUTS[self.gpu] = 0
-        try:
+        card = dataclasses.replace(self.card, measured={self.key: tile} if tile else {})
+        with devices.on(card), experimental.use(unfused=unfused):
             return self.call()
-        finally:
-            self.tiles.chosen = self._chosen
-            self.tiles.UNFUSED_FROM_OUTPUTS.pop(self.gpu, None)
 
 
 def operands(size: tuple[int, int, int], dtype: torch.dtype, device: str) -> dict[str, Any]:
@@ -70,20 +62,18 @@ def operands(size: tuple[int, int, int], dtype: torch.dtype, device: str) -> dic
     B, I, O = size
     x = torch.rand(B, I, device=device) * 2 - 1
     weight, g = torch.randn(I, 9, O, device=device) / (9 * I) ** 0.5, torch.randn(B, O, device=device)
-    knots = fastkan.grid.uniform(I, 5, 3, (-1, 1)).to(device=device, dtype=torch.float32)
+    knots = fastkan.splines.knots.uniform(I, 5, 3, (-1, 1)).to(device=device, dtype=torch.float32)
     return {"x": x.to(dtype), "weight": weight.to(dtype), "g": g.to(dtype), "knots": knots}
 
 
-def call_of(name: str, t: dict[str, Any]) -> Callable[[], Any]:
-    from fastkan import kernels
-
+def arguments_of(name: str, t: dict[str, Any]) -> tuple[Any, ...]:
     tensors = {
         "forward": (t["x"], t["weight"], None),
         "grad_input": (t["x"], t["weight"], t["g"]),
         "grad_weight": (t["x"], t["g"], None),
-        "gradients": (t["x"], t["weight"], t["g"], None),
+        "fused_gradients": (t["x"], t["weight"], t["g"], None),
     }[name]
-    return lambda: getattr(kernels, name)(*tensors, t["knots"], 3, "silu", OPERATIONS[name])
+    return (*tensors, t["knots"], 3, "silu", OPERATIONS[name])
 
 
 def same(answer: Any, expected: Any) -> bool:
@@ -93,16 +83,16 @@ def same(answer: Any, expected: Any) -> bool:
 
 def tune(name: str, size: tuple[int, int, int], dtype: torch.dtype, device: str) -> dict[str, Any]:
     """The times of one operation by tile, as ratios to the rule's, and the table entry of the best."""
-    choice = Choice(call_of(name, operands(size, dtype, device)), torch.device(device))
+    choice = Choice(name, arguments_of(name, operands(size, dtype, device)), torch.device(device))
     expected = choice.run()
     row: dict[str, Any] = {"operation": name, "size": size, "dtype": str(dtype), "dropped": {}}
-    if len(choice.asked) != 1:  # gradients of a layer that is not small: its parts are tuned by themselves
+    if choice.key is None:  # gradients of a layer that is not small: its parts are tuned by themselves
         return row | {"kernel": None}
-    ((kernel, (key, rule)),) = choice.asked.items()
-    entrants: dict[str, Callable[[], Any]] = {"rule": choice.run}
+    key, rule = choice.key, choice.rule
+    calls: dict[str, Callable[[], Any]] = {"rule": choice.run}
     tiles = {"rule": rule}
     candidates = {str(tile): {"tile": tile} for tile in neighbours(rule)}
-    if name != "gradients":
+    if name != "fused_gradients":
         candidates[UNFUSED] = {"unfused": True}
     for label, settings in candidates.items():
         try:
@@ -113,47 +103,44 @@ def tune(name: str, size: tuple[int, int, int], dtype: torch.dtype, device: str)
         if reason:
             row["dropped"][label] = reason
         else:
-            entrants[label] = lambda settings=settings: choice.run(**settings)
+            calls[label] = lambda settings=settings: choice.run(**settings)
             tiles[label] = settings.get("tile")
-    seconds = {label: min(timing.timed(call, 1, device) for _ in range(2)) for label, call in entrants.items()}
-    rounds = timing.interleave(entrants, seconds, device, lambda: None)
+    seconds = {label: min(timer.timed(call, 1, device) for _ in range(2)) for label, call in calls.items()}
+    rounds = timer.interleave(calls, seconds, device, lambda: None)
     base = rounds.seconds["rule"]
-    ratios = {label: timing.ratio(times, base).p50 for label, times in rounds.seconds.items()}
+    ratios = {label: timer.ratio(times, base).p50 for label, times in rounds.seconds.items()}
     best = min(ratios, key=ratios.get)
     entry = f"{key}: {tiles[best]}" if ratios[best] < WORTH and best != UNFUSED else None
     return row | {
-        "kernel": kernel, "rule": str(rule), "seconds": statistics.median(t for t in base if t is not None),
+        "kernel": key[0], "rule": str(rule), "seconds": statistics.median(t for t in base if t is not None),
         "ratios": dict(sorted(ratios.items(), key=lambda pair: pair[1])), "entry": entry,
     }  # fmt: skip
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seconds", type=float, default=480, help="start nothing new after this long")
+def main(arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks tune", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--seconds", type=float, default=480, help="start nothing new after this long, but one in any case")
     parser.add_argument("--tiny", action="store_true", help="small sizes in Triton's interpreter: tries the machinery only")
     parser.add_argument("--folder", type=Path, help="where the JSON goes; benchmarks/results/<gpu> by default")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     device = "cpu" if options.tiny else "cuda"
     until = time.monotonic() + options.seconds
     found = environment(device)
-    path = (options.folder or ROOT / "benchmarks" / "results" / machine(found)) / f"{date.today().isoformat()}-tiles.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
+    path = (options.folder or results_folder(found)) / f"{date.today().isoformat()}-tiles.json"
     rows: list[dict[str, Any]] = []
     dtypes = (torch.float16,) if options.tiny else (torch.bfloat16, torch.float32, torch.float16)
     tasks = [(name, size, dtype) for dtype in dtypes for size in (TINY if options.tiny else SIZES) for name in OPERATIONS]
     for name, size, dtype in tasks:
-        if time.monotonic() > until:
+        if rows and time.monotonic() > until:
             print(f"time is up: {len(tasks) - len(rows)} of {len(tasks)} not reached")
             break
         rows.append(tune(name, size, dtype, device))
-        path.write_text(json.dumps({"environment": found, "rows": rows}, indent=1) + "\n")
+        document.write({"environment": found, "rows": rows}, path)
         if rows[-1]["kernel"]:
             ratios = rows[-1]["ratios"]
             label, ratio = next(iter(ratios.items()))
             print(f"{name} {size} {dtype}: best {ratio:.2f} of the rule's time with {label}; {UNFUSED} {ratios.get(UNFUSED)}")
     print("MEASURED entries:", *[f"    {row['entry']}," for row in rows if row.get("entry")], f"Written: {path}", sep="\n")
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

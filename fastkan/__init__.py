@@ -1,22 +1,30 @@
 """fastkan: KAN (Kolmogorov-Arnold network) layers as fused kernels for PyTorch."""
 
-import torch  # noqa: F401  first: the compiled core then shares torch's OpenMP runtime instead of starting a second one
+import torch  # noqa: F401  first: the native module then shares torch's OpenMP runtime instead of starting a second one
 
-from fastkan import functional, grid, info, nn, ops, reference
-from fastkan.backends import backend
-from fastkan.nn import KAN, KANLinear, ReplaceReport, replace_linear
+from fastkan import experimental, functional, nn, ops, reference, splines, train
+from fastkan.backends import use_backend
+from fastkan.nn import KAN, GridChange, KANLinear, ReplaceReport, load_state_dict, replace_linear
+from fastkan.train import match_grids, refine
 
 __version__ = "0.1.0"
+backend = use_backend
 __all__ = [
     "KAN",
+    "GridChange",
     "KANLinear",
     "ReplaceReport",
     "backend",
+    "experimental",
     "functional",
-    "grid",
-    "info",
+    "load_state_dict",
+    "match_grids",
     "nn",
     "ops",
     "reference",
+    "refine",
     "replace_linear",
+    "splines",
+    "train",
+    "use_backend",
 ]

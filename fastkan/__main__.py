@@ -3,7 +3,7 @@
 import argparse
 import json
 
-from fastkan import info, profile
+from fastkan.tools import info, profile
 
 
 def _info(arguments: argparse.Namespace) -> None:

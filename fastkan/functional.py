@@ -1,16 +1,20 @@
-"""kan_linear: every argument checked once, leading dimensions flattened, then the op."""
+"""kan_linear: checks every argument once, flattens leading dimensions, calls the operation."""
+
+from numbers import Integral
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.overrides import handle_torch_function, has_torch_function
 
-from fastkan import backends, ops
-from fastkan.bases import check_base
-
-DTYPES = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
+from fastkan import ops
+from fastkan.dtypes import DTYPES
+from fastkan.ops.torch_private import jagged_dim, tracing_state, untraced
+from fastkan.splines.activations import check_activation
 
 
 def check_tensor(name: str, tensor: Tensor, dims: int | None = None) -> None:
-    """Raise unless it is a tensor of a dtype we compute in and, if given, with that many dimensions."""
+    """Raise unless `tensor` is a tensor in a dtype that fastkan computes in, and has `dims` dimensions if that is given."""
     if not isinstance(tensor, Tensor):
         raise TypeError(f"{name}: expected a torch.Tensor, received {type(tensor).__name__}")
     if tensor.dtype not in DTYPES:
@@ -22,20 +26,23 @@ def check_tensor(name: str, tensor: Tensor, dims: int | None = None) -> None:
 def check_degree(degree: int, grid_size: int = 1) -> None:
     """Raise unless degree and grid size are whole numbers of at least 1."""
     for name, value in (("degree", degree), ("grid_size", grid_size)):
-        if isinstance(value, bool) or not isinstance(value, int):
+        if isinstance(value, bool) or not isinstance(value, int | Integral):  # int first: asking an ABC costs 0.3 us
             raise TypeError(f"{name}: expected an int, received {type(value).__name__}")
         if value < 1:
             raise ValueError(f"{name}: expected at least 1, received {value}")
 
 
-def _check(x: Tensor, weight: Tensor, knots: Tensor, bias: Tensor | None, degree: int, nu: int, base: str) -> None:
+def _check(
+    x: Tensor, weight: Tensor, knots: Tensor, bias: Tensor | None, degree: int, nu: int, activation: str
+) -> tuple[int, int]:
+    """(in_features, out_features) of arguments that fit together; raises for others."""
     check_tensor("x", x)
     check_tensor("weight", weight, 3)
     check_tensor("knots", knots, 2)
     check_degree(degree)
-    if isinstance(nu, bool) or not isinstance(nu, int) or nu < 0:
+    if isinstance(nu, bool) or not isinstance(nu, int | Integral) or nu < 0:
         raise ValueError(f"nu: expected a whole number of at least 0, received {nu!r}")
-    check_base(base, nu)
+    check_activation(activation, nu)
     in_features, slots, out_features = weight.shape
     if x.ndim == 0 or x.shape[-1] != in_features:
         raise ValueError(f"x: expected last dimension {in_features} (weight's first), received shape {tuple(x.shape)}")
@@ -57,10 +64,11 @@ def _check(x: Tensor, weight: Tensor, knots: Tensor, bias: Tensor | None, degree
     for name, tensor in (("weight", weight), ("knots", knots), ("bias", bias)):
         if tensor is not None and tensor.device != x.device:
             raise ValueError(f"{name}: expected x's device {x.device}, received {tensor.device}")
+    return in_features, out_features
 
 
 def _value_dtype(x: Tensor, weight: Tensor) -> torch.dtype:
-    """The dtype of weight, products and answer: autocast's where it is on, else x's, which weight must share."""
+    """The dtype of weight, products and answer: autocast's if it is on. Otherwise it is x's, and weight must have it too."""
     device = x.device.type
     # meta has no autocast to ask about, and Dynamo cannot trace is_autocast_available on torch 2.11
     if x.dtype != torch.float64 and device != "meta" and torch.is_autocast_enabled(device):
@@ -77,6 +85,17 @@ def _rows(x: Tensor, in_features: int) -> Tensor:
     return x.reshape(-1, in_features) if in_features else x.reshape(x.shape[:-1].numel(), 0)  # -1 needs a size to divide by
 
 
+def _of_nested(x: Any, weight: Tensor, knots: Tensor, bias: Tensor | None, settings: dict[str, Any]) -> Tensor:
+    """kan_linear of a nested tensor [B, j, ..., I]: its values are rows, so they keep their offsets."""
+    if x.layout is not torch.jagged:
+        raise TypeError(f"x: expected a nested tensor of layout torch.jagged, received {x.layout}")
+    dim = jagged_dim(x)
+    if dim == x.ndim - 1:
+        raise ValueError(f"x: expected a last dimension of one size, received shape {tuple(x.shape)}")
+    y = kan_linear(x.values(), weight, knots, bias, **settings)
+    return torch.nested.nested_tensor_from_jagged(y, x.offsets(), x.lengths(), dim)
+
+
 def kan_linear(
     x: Tensor,
     weight: Tensor,
@@ -85,25 +104,32 @@ def kan_linear(
     *,
     degree: int = 3,
     nu: int = 0,
-    base: str = "silu",
+    activation: str = "silu",
     backend: str | None = None,
 ) -> Tensor:
     """One KAN layer, or with nu > 0 the same sum over the nu-th derivatives of its edge functions (Liu et al., arXiv 2404.19756).
 
-    x: [..., I], any leading dimensions and strides, float64, float32, bfloat16 or float16
+    x: [..., I], any leading dimensions and strides, float64, float32, bfloat16 or float16; or a jagged nested tensor
     weight: [I, M, O] with M = G + degree + 1 slots per input: the splines, then the base activation
     knots: [I, G + 2 degree + 1] extended knots, non-decreasing, in units of x, no gradient; float32 or float64 (half
         precision knots would move the grid by up to 0.4 %)
-    bias: [O] or None; a constant, so it takes part only when nu = 0
-    base: silu, gelu, tanh, relu, identity or zero
+    bias: [O] or None. It is a constant, so it is added only if nu = 0.
+    activation: silu, gelu, tanh, relu, identity or zero: the function in the base slot
     backend: cpu, triton, cuda, reference, or None for the first that does not decline
     returns: [..., O] in x's dtype, or autocast's
-    raises: TypeError or ValueError naming argument, expected and received; NotImplementedError where base has no closed form
-        of a derivative that is asked for; RuntimeError with the reason where a named backend cannot serve
+    raises: TypeError or ValueError naming argument, expected and received; NotImplementedError if the activation has no closed
+        form for the derivative order that is needed; RuntimeError with the reason where a named backend cannot serve
     """
-    _check(x, weight, knots, bias, degree, nu, base)
-    dtype, in_features = _value_dtype(x, weight), weight.shape[0]
-    y = ops.forward(_rows(x, in_features), weight.to(dtype), None, knots, degree, base, backends.resolve(backend), nu)
+    if type(x) is not Tensor or x.is_nested:
+        settings = {"degree": degree, "nu": nu, "activation": activation, "backend": backend}
+        if not isinstance(x, Tensor) and has_torch_function((x,)):  # a Proxy: torch.fx records the call
+            return handle_torch_function(kan_linear, (x,), x, weight, knots, bias, **settings)
+        if isinstance(x, Tensor) and x.is_nested:
+            return _of_nested(x, weight, knots, bias, settings)
+    check = untraced(_check) if tracing_state() else _check
+    in_features, out_features = check(x, weight, knots, bias, degree, nu, activation)
+    dtype = _value_dtype(x, weight)
+    y = ops.forward(_rows(x, in_features), weight.to(dtype), None, knots, degree, activation, ops.resolve(backend), nu)
     if bias is not None and nu == 0:
         y = y + bias.to(dtype)
-    return y if x.ndim == 2 else y.reshape(*x.shape[:-1], weight.shape[2])
+    return y if x.ndim == 2 else y.reshape(*x.shape[:-1], out_features)

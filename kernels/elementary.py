@@ -5,10 +5,9 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import triton
 import triton.language as tl
 
-INTERPRETED = triton.knobs.runtime.interpret
+from fastkan.kernels.devices import INTERPRETED
 
 
 def _on_host(function: Callable[[np.ndarray], np.ndarray]) -> Callable[[Any], Any]:

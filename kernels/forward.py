@@ -1,15 +1,16 @@
-"""F: y[b,o] = sum_i r[b,i] sum_m f_m(x[b,i]) W[i,m,o], a GEMM whose left operand is made from x tile by tile."""
+"""y[b,o] = sum_i r[b,i] sum_m f_m(x[b,i]) W[i,m,o]: a matrix product whose left operand, the slots, is made from x as it goes."""
 
 import triton
 import triton.language as tl
 
-from fastkan.kernels.basis import alive, base_value, expanded, first_alive, scaled, spline
+from fastkan.kernels.activations import activation_value
+from fastkan.kernels.splines import alive, expanded, first_alive, scaled, spline
 
 
 @triton.jit
 def forward_kernel(
     x_ptr, weight_ptr, row_weight_ptr, knots_ptr, y_ptr, B, I, O, K,
-    DEGREE: tl.constexpr, BASE: tl.constexpr, NU: tl.constexpr, WEIGHTED: tl.constexpr,
+    DEGREE: tl.constexpr, ACTIVATION: tl.constexpr, NU: tl.constexpr, WEIGHTED: tl.constexpr,
     OPERAND: tl.constexpr, WIDE: tl.constexpr, PRECISION: tl.constexpr,
     ROWS: tl.constexpr, COLUMNS: tl.constexpr, INPUTS: tl.constexpr, SLOTS: tl.constexpr,
 ):  # fmt: skip
@@ -43,7 +44,7 @@ def forward_kernel(
     for i0 in range(0, I, INPUTS * SLOTS):
         i = i0 + tl.arange(0, INPUTS * SLOTS)
         there = row_there[:, None] & (i < I)[None, :]
-        base = base_value(tl.load(x_ptr + row + i[None, :], mask=there, other=0.0).to(WIDE), BASE, NU)
+        base = activation_value(tl.load(x_ptr + row + i[None, :], mask=there, other=0.0).to(WIDE), ACTIVATION, NU)
         if WEIGHTED:
             base = base * tl.load(row_weight_ptr + row + i[None, :], mask=there, other=0.0).to(WIDE)
         w_row = i.to(tl.int64)[:, None] * (S + 1) + S

@@ -1,9 +1,10 @@
-"""X: sum_m f_m(x[b,i]) sum_o W[i,m,o] g[b,o], the GEMM g W^T whose result meets the slots before it would be stored."""
+"""sum_m f_m(x[b,i]) sum_o W[i,m,o] g[b,o]: the matrix product g W^T, multiplied by the slots and summed before it is stored."""
 
 import triton
 import triton.language as tl
 
-from fastkan.kernels.basis import alive, base_value, expanded, first_alive, spline
+from fastkan.kernels.activations import activation_value
+from fastkan.kernels.splines import alive, expanded, first_alive, spline
 
 
 @triton.jit
@@ -11,7 +12,7 @@ def pull_back(
     g_row, w_row, g_there, w_there, O,
     OPERAND: tl.constexpr, WIDE: tl.constexpr, PRECISION: tl.constexpr, OUTPUTS: tl.constexpr,
 ):  # fmt: skip
-    """sum_o g[b,o] W[row,o], from columns of pointers to the rows of g and W and of whether they are there."""
+    """sum_o g[b,o] W[row,o]. g_row and w_row are columns of pointers to rows; g_there and w_there say which of them exist."""
     total = tl.zeros((g_there.shape[0], w_there.shape[0]), WIDE)
     for o0 in range(0, O, OUTPUTS):
         o = o0 + tl.arange(0, OUTPUTS)[None, :]
@@ -24,7 +25,7 @@ def pull_back(
 @triton.jit
 def grad_input_tile(
     tile, x_ptr, weight_ptr, grad_output_ptr, knots_ptr, grad_ptr, B, I, O, K,
-    DEGREE: tl.constexpr, BASE: tl.constexpr, NU: tl.constexpr,
+    DEGREE: tl.constexpr, ACTIVATION: tl.constexpr, NU: tl.constexpr,
     OPERAND: tl.constexpr, WIDE: tl.constexpr, PRECISION: tl.constexpr,
     ROWS: tl.constexpr, OUTPUTS: tl.constexpr, INPUTS: tl.constexpr, SLOTS: tl.constexpr,
 ):  # fmt: skip
@@ -41,7 +42,7 @@ def grad_input_tile(
     own_knots = tl.minimum(i, I - 1)[None, :] * K
     first = first_alive(x, knots_ptr, own_knots, K, DEGREE)
     values = alive(x, first, knots_ptr, own_knots, K, DEGREE, NU)
-    base = base_value(x, BASE, NU)
+    base = activation_value(x, ACTIVATION, NU)
     g_row = grad_output_ptr + first_row * O + b[:, None] * O
     g_there = row_there[:, None]
     w_row = i.to(tl.int64)[:, None] * (S + 1)
@@ -59,12 +60,12 @@ def grad_input_tile(
 @triton.jit
 def grad_input_kernel(
     x_ptr, weight_ptr, grad_output_ptr, knots_ptr, grad_ptr, B, I, O, K,
-    DEGREE: tl.constexpr, BASE: tl.constexpr, NU: tl.constexpr,
+    DEGREE: tl.constexpr, ACTIVATION: tl.constexpr, NU: tl.constexpr,
     OPERAND: tl.constexpr, WIDE: tl.constexpr, PRECISION: tl.constexpr,
     ROWS: tl.constexpr, OUTPUTS: tl.constexpr, INPUTS: tl.constexpr, SLOTS: tl.constexpr,
 ):  # fmt: skip
-    """A tile for each program."""
+    """One tile a program."""
     grad_input_tile(
         tl.program_id(0), x_ptr, weight_ptr, grad_output_ptr, knots_ptr, grad_ptr, B, I, O, K,
-        DEGREE, BASE, NU, OPERAND, WIDE, PRECISION, ROWS, OUTPUTS, INPUTS, SLOTS,
+        DEGREE, ACTIVATION, NU, OPERAND, WIDE, PRECISION, ROWS, OUTPUTS, INPUTS, SLOTS,
     )  # fmt: skip

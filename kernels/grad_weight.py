@@ -1,15 +1,16 @@
-"""A: sum_b r[b,i] f_m(x[b,i]) g[b,o], a GEMM over the rows in two deterministic stages: partial sums, then their sum."""
+"""sum_b r[b,i] f_m(x[b,i]) g[b,o]: a matrix product over the rows, first in parts, which are then added in a fixed order."""
 
 import triton
 import triton.language as tl
 
-from fastkan.kernels.basis import alive, base_value, expanded, first_alive, scaled, spline
+from fastkan.kernels.activations import activation_value
+from fastkan.kernels.splines import alive, expanded, first_alive, scaled, spline
 
 
 @triton.jit
 def grad_weight_tile(
     tile, split, x_ptr, grad_output_ptr, row_weight_ptr, knots_ptr, partial_ptr, B, I, O, K, rows_per_split,
-    DEGREE: tl.constexpr, BASE: tl.constexpr, NU: tl.constexpr, WEIGHTED: tl.constexpr, SPLINES: tl.constexpr,
+    DEGREE: tl.constexpr, ACTIVATION: tl.constexpr, NU: tl.constexpr, WEIGHTED: tl.constexpr, SPLINES: tl.constexpr,
     OPERAND: tl.constexpr, WIDE: tl.constexpr, PRECISION: tl.constexpr,
     ROWS: tl.constexpr, COLUMNS: tl.constexpr, INPUTS: tl.constexpr, SLOTS: tl.constexpr,
 ):  # fmt: skip
@@ -27,8 +28,8 @@ def grad_weight_tile(
     start = split.to(tl.int64) * rows_per_split
     stop = tl.minimum(start + rows_per_split, B)
     b = tl.arange(0, ROWS)
-    # 1, but the compiler cannot know: the base slot's operand then goes through shared memory. In registers it would span two
-    # steps in TF32, and on Hopper the first may be overwritten while it is read (see kernels/uniform.py).
+    # Always 1, which the compiler cannot know: it keeps the base slot's operand in shared memory. An operand in registers would
+    # span two steps in TF32, and on Hopper the first step may be overwritten while it is read (kernels/uniform.py).
     one = (stop > start).to(WIDE)
     total = tl.zeros((INPUTS * SLOTS, COLUMNS), WIDE)
     for b0 in range(start, stop, ROWS):
@@ -44,7 +45,7 @@ def grad_weight_tile(
             left = spline(first[:, None, :], values, m[None, :, None], DEGREE)
             left = tl.reshape(left, (INPUTS * SLOTS, ROWS))
         else:
-            left = base_value(x, BASE, NU) * r * one
+            left = activation_value(x, ACTIVATION, NU) * r * one
         g_there = row_there[:, None] & (o < O)[None, :]
         g = tl.load(grad_output_ptr + b0 * O + b[:, None] * O + o[None, :], mask=g_there, other=0.0)
         total = tl.dot(left.to(OPERAND), g.to(OPERAND), total, input_precision=PRECISION, out_dtype=WIDE)
@@ -58,14 +59,14 @@ def grad_weight_tile(
 @triton.jit
 def grad_weight_kernel(
     x_ptr, grad_output_ptr, row_weight_ptr, knots_ptr, partial_ptr, B, I, O, K, rows_per_split,
-    DEGREE: tl.constexpr, BASE: tl.constexpr, NU: tl.constexpr, WEIGHTED: tl.constexpr, SPLINES: tl.constexpr,
+    DEGREE: tl.constexpr, ACTIVATION: tl.constexpr, NU: tl.constexpr, WEIGHTED: tl.constexpr, SPLINES: tl.constexpr,
     OPERAND: tl.constexpr, WIDE: tl.constexpr, PRECISION: tl.constexpr,
     ROWS: tl.constexpr, COLUMNS: tl.constexpr, INPUTS: tl.constexpr, SLOTS: tl.constexpr,
 ):  # fmt: skip
     """Programs (tile, split). The base slots have a launch of their own: among the splines they would pad 8 slots to 16."""
     grad_weight_tile(
         tl.program_id(0), tl.program_id(1), x_ptr, grad_output_ptr, row_weight_ptr, knots_ptr, partial_ptr, B, I, O, K,
-        rows_per_split, DEGREE, BASE, NU, WEIGHTED, SPLINES, OPERAND, WIDE, PRECISION, ROWS, COLUMNS, INPUTS, SLOTS,
+        rows_per_split, DEGREE, ACTIVATION, NU, WEIGHTED, SPLINES, OPERAND, WIDE, PRECISION, ROWS, COLUMNS, INPUTS, SLOTS,
     )  # fmt: skip
 
 

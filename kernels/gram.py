@@ -1,18 +1,19 @@
-"""N: sum_b r[b,i] f_m(x[b,i]) f_n(x[b,i]), and its adjoint Q: sum_mn f_m(x[b,i]) C[i,m,n] f_n(x[b,i]), input by input.
+"""gram, sum_b r[b,i] f_m(x[b,i]) f_n(x[b,i]), and its adjoint quadratic, sum_mn f_m(x[b,i]) C[i,m,n] f_n(x[b,i]).
 
-x and r come transposed, [I, B]: the rows of one input lie side by side.
+A program works on one input. x and r come transposed, [I, B], so that the rows of an input lie side by side.
 """
 
 import triton
 import triton.language as tl
 
-from fastkan.kernels.basis import alive, base_value, expanded, first_alive, scaled, slot
+from fastkan.kernels.activations import activation_value
+from fastkan.kernels.splines import alive, expanded, first_alive, scaled, slot
 
 
 @triton.jit
 def gram_kernel(
     x_ptr, row_weight_ptr, knots_ptr, partial_ptr, B, I, K, rows_per_split,
-    DEGREE: tl.constexpr, BASE: tl.constexpr, NU: tl.constexpr, MU: tl.constexpr, WEIGHTED: tl.constexpr,
+    DEGREE: tl.constexpr, ACTIVATION: tl.constexpr, NU: tl.constexpr, MU: tl.constexpr, WEIGHTED: tl.constexpr,
     WIDE: tl.constexpr, ROWS: tl.constexpr, SLOTS: tl.constexpr,
 ):  # fmt: skip
     """The tile [SLOTS, SLOTS] of one input and one split; the contraction runs over ROWS rows at a time."""
@@ -30,13 +31,15 @@ def gram_kernel(
         x = tl.load(x_ptr + i * B + b0 + b, mask=there, other=0.0).to(WIDE)
         first = first_alive(x, knots_ptr + i * K, 0, K, DEGREE)
         values = alive(x, first, knots_ptr + i * K, 0, K, DEGREE, NU)
-        base = base_value(x, BASE, NU)
+        base = activation_value(x, ACTIVATION, NU)
         r = there.to(WIDE)  # rows past the end weigh nothing
         if WEIGHTED:
             r = tl.load(row_weight_ptr + i * B + b0 + b, mask=there, other=0.0).to(WIDE)
         left = slot(first[None, :], expanded(scaled(values, r, DEGREE), 0, DEGREE), (base * r)[None, :], m[:, None], S, DEGREE)
         values = alive(x, first, knots_ptr + i * K, 0, K, DEGREE, MU)
-        right = slot(first[:, None], expanded(values, 1, DEGREE), base_value(x, BASE, MU)[:, None], n[None, :], S, DEGREE)
+        right = slot(
+            first[:, None], expanded(values, 1, DEGREE), activation_value(x, ACTIVATION, MU)[:, None], n[None, :], S, DEGREE
+        )
         total = tl.dot(left, right, total, input_precision="ieee", out_dtype=WIDE)
     out = partial_ptr + ((tl.program_id(1).to(tl.int64) * I + i) * (S + 1) + m[:, None]) * (S + 1) + n[None, :]
     tl.store(out, total.to(partial_ptr.dtype.element_ty), mask=(m[:, None] <= S) & (n[None, :] <= S))
@@ -45,7 +48,7 @@ def gram_kernel(
 @triton.jit
 def quadratic_kernel(
     x_ptr, form_ptr, knots_ptr, out_ptr, B, I, K,
-    DEGREE: tl.constexpr, BASE: tl.constexpr, NU: tl.constexpr, MU: tl.constexpr,
+    DEGREE: tl.constexpr, ACTIVATION: tl.constexpr, NU: tl.constexpr, MU: tl.constexpr,
     WIDE: tl.constexpr, ROWS: tl.constexpr, SLOTS: tl.constexpr,
 ):  # fmt: skip
     """ROWS answers of one input."""
@@ -57,7 +60,7 @@ def quadratic_kernel(
     first = first_alive(x, knots_ptr + i * K, 0, K, DEGREE)
     left_values = alive(x, first, knots_ptr + i * K, 0, K, DEGREE, NU)
     right_values = alive(x, first, knots_ptr + i * K, 0, K, DEGREE, MU)
-    left_base, right_base = base_value(x, BASE, NU), base_value(x, BASE, MU)
+    left_base, right_base = activation_value(x, ACTIVATION, NU), activation_value(x, ACTIVATION, MU)
     answer = tl.zeros((ROWS,), WIDE)
     for n0 in range(0, S + 1, SLOTS):
         n = n0 + tl.arange(0, SLOTS)

@@ -1,37 +1,29 @@
-"""F for any degree and any knots with 16-bit operands, in large layers: what is alive at every x is found once, then only placed.
+"""The forward pass of large layers in 16 bit, any degree and knots: a kernel finds the splines alive at x, another multiplies.
 
-`locate_kernel` writes planes: the number of the first alive spline, the degree + 1 values from there on, the base activation,
-row weights folded in, each rounded once. `placed_forward_kernel` is the matrix product whose left operand is made from them in
-the registers that feed the tensor cores: slot m is sum_q value_q [first == m - q], exact since at most one bracket is 1, in
-packed arithmetic on pairs: one comparison and degree + 1 multiply-adds a slot, whatever the degree. NaN times 0 is NaN: a NaN
-reaches every slot of its input, as the contract wants.
+`locate_kernel` writes planes: the number of the first spline alive, the degree + 1 values from it on, and the base slot. Row
+weights are multiplied in, and every number is rounded once.
 
-Planes lie as [blocks of 16 inputs, first | values | base, rows, 16], both sizes padded, so that a step reads whole sectors of
-neighbouring rows and needs no mask. As in kernels/uniform.py every leaf of the operand's expression is a load or a constant,
-and a register operand spans one step of 16.
+`placed_forward_kernel` multiplies by the weight. It makes the slots from the planes in the registers that feed the tensor cores:
+slot m is sum_q value_q [first == m - q]. At most one bracket is 1, so the sum is exact. A slot costs one comparison and
+degree + 1 multiply-adds on pairs of numbers. NaN times 0 is NaN, so a NaN reaches every slot of its input, as the contract wants.
+
+Planes lie as [blocks of 16 inputs, first | values | base, rows, 16], inputs and rows padded: a step reads whole sectors and needs
+no mask. As in kernels/uniform.py every leaf of the operand's expression is a load or a constant, and a register operand spans
+one step of 16.
 """
 
-import torch
 import triton
 import triton.language as tl
-from torch import Tensor
 
-from fastkan.kernels import tiles
-from fastkan.kernels.basis import alive, base_value, first_alive
-from fastkan.kernels.elementary import INTERPRETED
-from fastkan.kernels.tiles import Tile
+from fastkan.kernels.activations import activation_value
+from fastkan.kernels.splines import alive, first_alive
 from fastkan.kernels.uniform import GROUP, STEP
-
-PLANE_BYTES = 64 << 20  # of planes at a time: half of it would be less than one wave of programs on a large GPU
-LARGEST_SLOT = {torch.bfloat16: 2**8, torch.float16: 2**11}  # up to which the dtype has every integer
-SHARED, LEAST_SHARED = {80: 166912, 90: 232448}, 101376  # bytes of shared memory for one program, by architecture
-ROWS, LOCATED_ROWS = 128, 32  # per program
 
 
 @triton.jit(do_not_specialize=["rows"])  # the last part of the rows has any number of them
 def locate_kernel(
     x_ptr, row_weight_ptr, knots_ptr, planes_ptr, table_ptr, rows, padded_rows, I, K,
-    DEGREE: tl.constexpr, BASE: tl.constexpr, NU: tl.constexpr, WEIGHTED: tl.constexpr, WIDE: tl.constexpr,
+    DEGREE: tl.constexpr, ACTIVATION: tl.constexpr, NU: tl.constexpr, WEIGHTED: tl.constexpr, WIDE: tl.constexpr,
     ROWS: tl.constexpr, SLOTS: tl.constexpr,
 ):  # fmt: skip
     """The planes of ROWS rows and STEP inputs; the first program also writes table [chunks, STEP], every chunk's first slot."""
@@ -45,7 +37,7 @@ def locate_kernel(
     x = tl.load(x_ptr + at, mask=there, other=0.0).to(WIDE)
     own_knots = tl.minimum(i, I - 1) * K
     first = first_alive(x, knots_ptr, own_knots, K, DEGREE)
-    values = alive(x, first, knots_ptr, own_knots, K, DEGREE, NU) + (base_value(x, BASE, NU),)
+    values = alive(x, first, knots_ptr, own_knots, K, DEGREE, NU) + (activation_value(x, ACTIVATION, NU),)
     plane = planes_ptr + (block * (DEGREE + 3) * padded_rows + b) * STEP + tl.arange(0, STEP)[None, :]
     tl.store(plane, first.to(tl.float32).to(OPERAND))
     if WEIGHTED:
@@ -155,73 +147,3 @@ def placed_forward_kernel(
             total = tl.dot(left, w, total)
     y = y_ptr + b.to(tl.int64)[:, None] * O + o[None, :]
     tl.store(y, total.to(y_ptr.dtype.element_ty), mask=(b < rows)[:, None] & column_there)
-
-
-def serves(architecture: int, dtype: torch.dtype, degree: int, nu: int, slots: int, B: int, I: int, O: int) -> bool:
-    """Whether F of weights [I, slots, O] may take this path; slots times row weights must fit the dtype.
-
-    Not sm_100, whose tensor memory does not hold eight register operands (tiles.uniform_serves). bfloat16 is compared in pairs
-    from sm_90 on. Derivatives leave float16's range. Smaller layers do not fill the tiles, and inputs so many that a tile's
-    planes pass PLANE_BYTES would take too much memory.
-    """
-    if dtype not in LARGEST_SLOT or (dtype == torch.float16 and nu > 0) or slots - 1 > LARGEST_SLOT[dtype]:
-        return False
-    families = (8, 9, 12) if dtype == torch.float16 else (9, 12)
-    if architecture // 10 not in families and not INTERPRETED:
-        return False
-    return B >= 1024 and STEP.value <= I and O > 64 and _row_bytes(I, degree) * ROWS <= PLANE_BYTES
-
-
-def _tile(architecture: int, degree: int, S: int, O: int) -> Tile:
-    """Three stages: with two, Triton copies a step's operands only after the products of the step before, and then waits.
-
-    Hopper's own instruction reads 256 columns at once, and its last product still reads its weights in the next step. Of the
-    slots a step for which the buffers fit, those that move the fewest bytes: a chunk moves the planes again, and the last one
-    may be partly empty.
-    """
-    columns = 256 if architecture == 90 and O > 128 else 128
-    plane, slot = ROWS * STEP.value * 2, columns * STEP.value * 2
-    left = SHARED.get(architecture, LEAST_SHARED) - 2 * (degree + 2) * plane - 4 * STEP.value
-    fitting = range(1, max(1, min(8, left // ((3 if architecture == 90 else 2) * slot))) + 1)
-    slots = min(fitting, key=lambda slots: triton.cdiv(S, slots) * (slots * slot + (degree + 2) * plane))
-    return Tile(rows=ROWS, columns=columns, slots=slots, warps=8, stages=3)
-
-
-def _row_bytes(I: int, degree: int) -> int:
-    return triton.cdiv(I, STEP.value) * STEP.value * (degree + 3) * 2
-
-
-def _rows_at_once(row_bytes: int, column_tiles: int, processors: int) -> int:
-    """Tiles whose planes fit into PLANE_BYTES, as whole waves of programs if that many do."""
-    affordable = max(1, PLANE_BYTES // (row_bytes * ROWS))
-    wave = max(1, processors // column_tiles)
-    return (affordable - affordable % wave if affordable >= wave else affordable) * ROWS
-
-
-def forward(
-    y: Tensor, x: Tensor, weight: Tensor, row_weight: Tensor | None, knots: Tensor, degree: int, base: str, nu: int
-) -> Tensor:
-    """Fill y: the contiguous arguments of fastkan/reference.py, where `serves` says so."""
-    (B, I), (_, M, O) = x.shape, weight.shape
-    step, card = STEP.value, tiles.card(x.device)
-    tile = _tile(tiles.architecture(x.device), degree, M - 1, O)
-    column_tiles, blocks = triton.cdiv(O, tile.columns), triton.cdiv(I, step)
-    at_once = _rows_at_once(_row_bytes(I, degree), column_tiles, card.processors)
-    planes = weight.new_empty(_row_bytes(I, degree) // 2 * min(at_once, triton.cdiv(B, ROWS) * ROWS))
-    table = weight.new_empty(triton.cdiv(M - 1, tile.slots) * step)
-    wide = tl.float64 if x.dtype == torch.float64 else tl.float32
-    for start in range(0, B, at_once):
-        part = slice(start, min(start + at_once, B))
-        rows = part.stop - start
-        row_tiles = triton.cdiv(rows, ROWS)
-        locate_kernel[(blocks * row_tiles * (ROWS // LOCATED_ROWS),)](
-            x[part], None if row_weight is None else row_weight[part], knots, planes, table, rows, row_tiles * ROWS, I,
-            knots.shape[1], DEGREE=degree, BASE=base, NU=nu, WEIGHTED=row_weight is not None, WIDE=wide, ROWS=LOCATED_ROWS,
-            SLOTS=tile.slots, enable_fp_fusion=True,
-        )  # fmt: skip
-        placed_forward_kernel[(row_tiles * column_tiles,)](
-            planes, table, weight, y[part], rows, row_tiles * ROWS, I, O, M - 1,
-            DEGREE=degree, PACKED=not INTERPRETED, ROWS=ROWS, COLUMNS=tile.columns, SLOTS=tile.slots,
-            num_warps=tile.warps, num_stages=tile.stages, enable_fp_fusion=True,
-        )  # fmt: skip
-    return y

@@ -1,82 +1,19 @@
-"""Which kernel and which tile serve a call: a readable heuristic, and a table of what measurements have found better.
+"""The rules: which layers each family of kernels serves, and with which tile. What was measured (measured.py) goes first.
 
 No autotuning at run time: the first call of a shape would be slow, and two runs could round differently.
 """
 
-import functools
-from dataclasses import dataclass
-
 import torch
-import triton
+
+from fastkan.kernels.call import ceil_div
+from fastkan.kernels.devices import AMD, INTERPRETED, Card
+from fastkan.kernels.measured import Tile
+from fastkan.kernels.uniform import STEP
 
 WORKSPACE = 64 << 20  # bytes of partial sums that cutting a sum over rows into splits may take
 
 
-@dataclass(frozen=True)
-class Tile:
-    """rows x columns of the answer, inputs x slots, warps, pipeline stages; depth: outputs or rows summed per step."""
-
-    rows: int = 0
-    columns: int = 0
-    inputs: int = 0
-    slots: int = 0
-    depth: int = 0
-    warps: int = 4
-    stages: int = 2
-
-
-@dataclass(frozen=True)
-class Card:
-    """What the choice of a tile needs to know about a GPU."""
-
-    architecture: int  # as `architecture` has it
-    processors: int
-
-
-@functools.cache
-def card(device: torch.device) -> Card:
-    if device.type != "cuda":
-        return Card(INTERPRETER, 1)  # one program after the other
-    properties = torch.cuda.get_device_properties(device)
-    return Card(architecture(device), properties.multi_processor_count)
-
-
-AMD, INTERPRETER = -1, 0
-
-
-@functools.cache
-def architecture(device: torch.device) -> int:
-    """Compute capability times 10, AMD or INTERPRETER."""
-    if device.type != "cuda" or torch.version.hip:
-        return AMD if device.type == "cuda" else INTERPRETER
-    major, minor = torch.cuda.get_device_capability(device)
-    return 10 * major + minor
-
-
-# ---- what was measured, before any rule
-
-# GPU name -> (kernel, dtype of the product, buckets of B, I, O) -> tile; benchmarks/tune.py prints the entries. Empty: nothing
-# is measured yet.
-MEASURED: dict[str, dict[tuple[str, str, tuple[int, ...]], Tile]] = {}
-
-
-@functools.cache
-def name(device: torch.device) -> str:
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
-
-
-def key(kernel: str, dtype: torch.dtype, sizes: tuple[int, ...]) -> tuple[str, str, tuple[int, ...]]:
-    """Sizes within a factor of four share a bucket."""
-    return kernel, str(dtype).removeprefix("torch."), tuple((size.bit_length() + 1) // 2 for size in sizes)
-
-
-def chosen(kernel: str, device: torch.device, dtype: torch.dtype, sizes: tuple[int, ...], rule: Tile) -> Tile:
-    """The measured tile for B, I, O, else the rule's."""
-    measured = MEASURED.get(name(device))
-    return measured.get(key(kernel, dtype, sizes), rule) if measured else rule
-
-
-# ---- any degree, grid and dtype (forward.py, grad_input.py, grad_weight.py)
+# ---- any degree, grid and dtype (forward.py, grad_input.py, grad_weight.py, fused_gradients.py)
 
 SPILLS_FROM_DEGREE = 6  # degree + 1 values per x no longer fit beside the large tiles
 
@@ -91,7 +28,7 @@ def small(B: int, I: int, O: int) -> bool:
     return B <= 8192 and I <= 64 and O <= 64
 
 
-def gradients(dtype: torch.dtype) -> Tile:
+def fused_gradients(dtype: torch.dtype) -> Tile:
     if dtype == torch.float64:
         return Tile(rows=16, columns=32, inputs=4, slots=4, depth=16)
     return Tile(rows=32, columns=64, inputs=4, slots=8, depth=32)
@@ -100,12 +37,10 @@ def gradients(dtype: torch.dtype) -> Tile:
 def forward(dtype: torch.dtype, large: bool, small: bool) -> Tile:
     if dtype == torch.float64:
         return Tile(rows=16 if small else 32, columns=32, inputs=2, slots=8)
+    if small and dtype == torch.float32:
+        return Tile(rows=16, columns=64, inputs=2, slots=8)
     if small:
-        return (
-            Tile(rows=16, columns=64, inputs=2, slots=8)
-            if dtype == torch.float32
-            else Tile(rows=16, columns=64, inputs=4, slots=4)
-        )
+        return Tile(rows=16, columns=64, inputs=4, slots=4)
     if large:
         return Tile(rows=128, columns=128, inputs=2, slots=8, warps=8)
     if dtype == torch.float32:
@@ -127,48 +62,87 @@ def grad_weight(dtype: torch.dtype, large: bool) -> Tile:
     return Tile(columns=64, inputs=8, slots=8, depth=32)
 
 
-# ---- cubic splines on uniform grids with 16-bit or TF32 operands (uniform.py)
+# ---- cubic splines on uniform grids with 16-bit or TF32 operands (uniform.py); width: bytes of an operand
 
 
-def uniform_serves(arch: int, B: int, I: int, O: int) -> bool:
+def uniform_serves(card: Card, B: int, I: int, O: int) -> bool:
     """Small layers would fill few of its tiles; odd sizes load a value at a time and spill; AMD's compiler spills as well.
 
     sm_100 keeps register operands in tensor memory, and eight of them do not fit (1040 columns of 512): Triton 3.6 and 3.7 emit
     an empty kernel.
     """
     fills = B >= 64 and I >= 16 and O > 32 and not small(B, I, O)
-    return fills and I % 4 == 0 and O % 8 == 0 and arch != AMD and arch // 10 != 10
+    return fills and I % 4 == 0 and O % 8 == 0 and card.architecture != AMD and card.architecture // 10 != 10
 
 
-def uniform_forward(arch: int, width: int, O: int) -> Tile:
-    """Hopper's own instruction reads 256 columns at once; 4-byte operands fill shared memory twice as fast.
+def _uniform_columns(card: Card, width: int, O: int) -> int:
+    """Hopper's own instruction reads 256 columns at once; 4-byte operands fill shared memory twice as fast."""
+    widest = 256 if card.architecture == 90 and width == 2 else 128 if width == 2 or card.architecture == 90 else 64
+    return min(widest, 1 << (O - 1).bit_length())
 
-    Three stages where shared memory has room: with two, Triton waits for a step's copies right after it has asked for them.
+
+def uniform_forward(card: Card, width: int, O: int) -> Tile:
+    """Three stages where shared memory has room: with two, Triton waits for a step's copies right after it has asked for them."""
+    stages = 3 if card.architecture in (80, 90) and width == 2 else 2
+    return Tile(rows=128, columns=_uniform_columns(card, width, O), warps=8, stages=stages)
+
+
+def uniform_grad_input(card: Card, width: int) -> Tile:
+    hopper = card.architecture == 90
+    return Tile(rows=128, inputs=16, depth=(128 if hopper else 64) // width, warps=8, stages=3 if hopper else 2)
+
+
+def uniform_grad_weight(card: Card, width: int, O: int) -> Tile:
+    return Tile(columns=_uniform_columns(card, width, O), inputs=16, slots=8, depth=64, warps=8)
+
+
+# ---- any degree and grid with 16-bit operands, in large layers (placed.py)
+
+PLANE_BYTES = 64 << 20  # of planes at a time: half of it would be less than one wave of programs on a large GPU
+PLACED_ROWS = 128  # of a tile
+LARGEST_SLOT = {torch.bfloat16: 2**8, torch.float16: 2**11}  # up to which the dtype has every integer
+
+
+def placed_serves(card: Card, dtype: torch.dtype, degree: int, nu: int, slots: int, B: int, I: int, O: int) -> bool:
+    """Whether the forward pass of weights [I, slots, O] may take this path; slots times row weights must fit the dtype.
+
+    Not sm_100, whose tensor memory does not hold eight register operands (`uniform_serves`). bfloat16 is compared in pairs from
+    sm_90 on. Derivatives leave float16's range. Smaller layers do not fill the tiles, and inputs so many that a tile's planes
+    pass PLANE_BYTES would take too much memory.
     """
-    widest = 256 if arch == 90 and width == 2 else 128 if width == 2 or arch == 90 else 64
-    stages = 3 if arch in (80, 90) and width == 2 else 2
-    return Tile(rows=128, columns=min(widest, triton.next_power_of_2(O)), warps=8, stages=stages)
+    if dtype not in LARGEST_SLOT or (dtype == torch.float16 and nu > 0) or slots - 1 > LARGEST_SLOT[dtype]:
+        return False
+    families = (8, 9, 12) if dtype == torch.float16 else (9, 12)
+    if card.architecture // 10 not in families and not INTERPRETED:
+        return False
+    return B >= 1024 and STEP.value <= I and O > 64 and plane_row_bytes(I, degree) * PLACED_ROWS <= PLANE_BYTES
 
 
-def uniform_grad_input(arch: int, width: int) -> Tile:
-    return Tile(rows=128, inputs=16, depth=128 // width if arch == 90 else 64 // width, warps=8, stages=3 if arch == 90 else 2)
+def placed_forward(card: Card, degree: int, S: int, O: int) -> Tile:
+    """Three stages: with two, Triton copies a step's operands only after the products of the step before, and then waits.
+
+    Hopper's own instruction reads 256 columns at once, and its last product still reads its weights in the next step. Of the
+    slots a step for which the buffers fit, those that move the fewest bytes: a chunk moves the planes again, and the last one
+    may be partly empty.
+    """
+    hopper = card.architecture == 90
+    columns = 256 if hopper and O > 128 else 128
+    plane, slot = PLACED_ROWS * STEP.value * 2, columns * STEP.value * 2
+    left = card.shared - 2 * (degree + 2) * plane - 4 * STEP.value
+    fitting = range(1, max(1, min(8, left // ((3 if hopper else 2) * slot))) + 1)
+    slots = min(fitting, key=lambda slots: ceil_div(S, slots) * (slots * slot + (degree + 2) * plane))
+    return Tile(rows=PLACED_ROWS, columns=columns, slots=slots, warps=8, stages=3)
 
 
-def uniform_grad_weight(arch: int, width: int, O: int) -> Tile:
-    widest = 256 if arch == 90 and width == 2 else 128 if width == 2 or arch == 90 else 64
-    return Tile(columns=min(widest, triton.next_power_of_2(O)), inputs=16, slots=8, depth=64, warps=8)
+def plane_row_bytes(I: int, degree: int) -> int:
+    return ceil_div(I, STEP.value) * STEP.value * (degree + 3) * 2
 
 
-# ---- the expanded basis and cuBLAS (unfused.py)
-
-# GPU name -> outputs from which on `unfused` was measured to be faster than the fused kernels. Empty: nothing is measured yet.
-UNFUSED_FROM_OUTPUTS: dict[str, int] = {}
-
-
-def unfused(device: torch.device, O: int) -> bool:
-    """True where a measurement says that writing out the basis pays: never by guess, for it costs up to 32 MiB a call."""
-    least = UNFUSED_FROM_OUTPUTS.get(name(device))
-    return least is not None and least <= O
+def placed_rows(card: Card, row_bytes: int, column_tiles: int) -> int:
+    """Rows at a time: tiles whose planes fit into PLANE_BYTES, as whole waves of programs if that many do."""
+    affordable = max(1, PLANE_BYTES // (row_bytes * PLACED_ROWS))
+    wave = max(1, card.processors // column_tiles)
+    return (affordable - affordable % wave if affordable >= wave else affordable) * PLACED_ROWS
 
 
 # ---- sums over rows
@@ -176,7 +150,7 @@ def unfused(device: torch.device, O: int) -> bool:
 
 def splits(programs: int, rows: int, rows_per_step: int, answer_bytes: int, processors: int) -> int:
     """Into how many parts a sum over rows is cut: two waves of programs, each with four steps at least."""
-    wanted = triton.cdiv(2 * processors, max(1, programs))
+    wanted = ceil_div(2 * processors, max(1, programs))
     useful = max(1, rows // (4 * rows_per_step))
     affordable = max(1, WORKSPACE // max(1, answer_bytes))
     return max(1, min(wanted, useful, affordable))

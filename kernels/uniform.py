@@ -1,22 +1,24 @@
-"""F, X and A for cubic splines on uniform grids, a range per input, with 16-bit or TF32 operands: the fast path on tensor cores.
+"""Cubic splines on uniform grids with 16-bit or TF32 operands: the fast path of forward, grad_input and grad_weight.
 
-A spline is the cardinal one, a closed form of u = (x - t_0) / h, so a slot costs about ten instructions and no search. In F and
-A it is made in the registers that feed the tensor cores. Triton keeps it there only if every leaf of its expression is a load
-or a constant: hence vectors from tables where a scalar would do. Each register operand spans one step of 16, because on
-Hopper the registers of a longer one may be overwritten while they are still being read (triton-lang/triton#9433).
+Every spline is the cardinal one, a closed form of u = (x - t_0) / h: a slot costs about ten instructions and no search. Inputs
+may have ranges of their own.
 
-grid_ptr [4, I]: 1 / 2h, h^0, h^-1, h^-2. offset_ptr [slots, I], so that d = x / 2h + offset = (u - m - 2) / 2 for slot m, the
-slots padded to whole chunks (kernels/grids.py makes both). row_weight_ptr is None where there is none.
+forward and grad_weight make the slots in the registers that feed the tensor cores. Triton keeps them there only if every leaf of
+the expression is a load or a constant, so vectors are loaded from tables where a scalar would do. A register operand spans one
+step of 16: on Hopper a longer one may be overwritten while it is still being read (triton-lang/triton#9433).
+
+kernels/grids.py makes the tables. grid_ptr [4, I] holds 1 / 2h, h^0, h^-1, h^-2. offset_ptr [slots, I] is such that
+d = x / 2h + offset = (u - m - 2) / 2 for slot m; its slots are padded to whole chunks. row_weight_ptr may be None.
 """
 
 import triton
 import triton.language as tl
 
-from fastkan.kernels.basis import base_value
+from fastkan.kernels.activations import activation_value
 from fastkan.kernels.grad_input import pull_back
 
 CHUNK = tl.constexpr(8)  # slots per chunk
-STEP = tl.constexpr(16)  # inputs (F) or rows (A) per product: the depth of one 16-bit tensor-core instruction
+STEP = tl.constexpr(16)  # inputs (rows in grad_weight) per product: the depth of one 16-bit tensor-core instruction
 NOWHERE = tl.constexpr(-1000.0)  # an offset at which every spline is 0
 GROUP = tl.constexpr(8)  # row tiles that share a column tile of the weight in L2
 
@@ -47,7 +49,7 @@ def unit(NU: tl.constexpr):
 @triton.jit
 def uniform_forward_kernel(
     x_ptr, weight_ptr, row_weight_ptr, grid_ptr, offset_ptr, y_ptr, B, I, O, S,
-    BASE: tl.constexpr, NU: tl.constexpr, WEIGHTED: tl.constexpr, OPERAND: tl.constexpr, PRECISION: tl.constexpr,
+    ACTIVATION: tl.constexpr, NU: tl.constexpr, WEIGHTED: tl.constexpr, OPERAND: tl.constexpr, PRECISION: tl.constexpr,
     ROWS: tl.constexpr, COLUMNS: tl.constexpr,
 ):  # fmt: skip
     """One tile [ROWS, COLUMNS] of y: splines chunk by chunk for 16 inputs at a time, then the base slots."""
@@ -89,7 +91,7 @@ def uniform_forward_kernel(
         for q in tl.static_range(4):
             i = i0 + q * STEP + tl.arange(0, STEP)
             there = row_there & (i < I)[None, :]
-            left = base_value(tl.load(x_row + i[None, :], mask=there, other=0.0).to(tl.float32), BASE, NU)
+            left = activation_value(tl.load(x_row + i[None, :], mask=there, other=0.0).to(tl.float32), ACTIVATION, NU)
             if WEIGHTED:
                 r = tl.load(row_weight_ptr + first_row * I + b[:, None] * I + i[None, :], mask=there, other=0.0)
                 left = left * r.to(tl.float32)
@@ -103,7 +105,7 @@ def uniform_forward_kernel(
 @triton.jit
 def uniform_grad_input_kernel(
     x_ptr, weight_ptr, grad_output_ptr, grid_ptr, offset_ptr, grad_ptr, B, I, O, S,
-    BASE: tl.constexpr, NU: tl.constexpr, OPERAND: tl.constexpr, PRECISION: tl.constexpr,
+    ACTIVATION: tl.constexpr, NU: tl.constexpr, OPERAND: tl.constexpr, PRECISION: tl.constexpr,
     ROWS: tl.constexpr, OUTPUTS: tl.constexpr, INPUTS: tl.constexpr,
 ):  # fmt: skip
     """One tile [ROWS, INPUTS] of the answer. Columns of the product are (slot, input): a thread then holds all slots of an x."""
@@ -120,7 +122,7 @@ def uniform_grad_input_kernel(
     g_row = grad_output_ptr + first_row * O + b[:, None] * O
     w_row = weight_ptr + (i.to(tl.int64)[:, None] * (S + 1) + S) * O
     grad = pull_back(g_row, w_row, row_there, (i < I)[:, None], O, OPERAND, tl.float32, PRECISION, OUTPUTS)
-    grad = grad * base_value(x, BASE, NU)
+    grad = grad * activation_value(x, ACTIVATION, NU)
     scale = tl.load(grid_ptr + i, mask=i < I, other=0.0)[None, :]
     slope = tl.load(grid_ptr + (1 + NU) * I + i, mask=i < I, other=0.0)[None, :] * unit(NU)
     for chunk in range(0, tl.cdiv(S, CHUNK)):
@@ -138,7 +140,7 @@ def uniform_grad_input_kernel(
 @triton.jit
 def uniform_grad_weight_kernel(
     x_ptr, grad_output_ptr, row_weight_ptr, grid_ptr, offset_ptr, partial_ptr, B, I, O, S, rows_per_split,
-    BASE: tl.constexpr, NU: tl.constexpr, WEIGHTED: tl.constexpr, SPLINES: tl.constexpr,
+    ACTIVATION: tl.constexpr, NU: tl.constexpr, WEIGHTED: tl.constexpr, SPLINES: tl.constexpr,
     OPERAND: tl.constexpr, PRECISION: tl.constexpr,
     COLUMNS: tl.constexpr, INPUTS: tl.constexpr, SLOTS: tl.constexpr, STEPS: tl.constexpr,
 ):  # fmt: skip
@@ -171,7 +173,7 @@ def uniform_grad_weight_kernel(
             if SPLINES:
                 left = cardinal(x * scale + offset, NU)
             else:
-                left = base_value(x, BASE, NU)
+                left = activation_value(x, ACTIVATION, NU)
             if WEIGHTED:
                 left = left * tl.load(row_weight_ptr + at, mask=row_there[None, :] & there[:, None], other=0.0).to(tl.float32)
             total = tl.dot(left.to(OPERAND), g, total, input_precision=PRECISION)

@@ -3,7 +3,8 @@
 import torch
 from torch import nn
 
-from fastkan import KANLinear, grid
+from fastkan import KANLinear
+from fastkan.splines import knots as grids
 
 DEGREES = range(1, 9)
 UNIT = torch.finfo(torch.float64).eps
@@ -19,7 +20,7 @@ def random_layer(in_features=3, out_features=2, dtype=torch.float64, **settings)
 
 @torch.no_grad()
 def values(layer, x):
-    return layer(x.to(layer.weight.dtype)).double()
+    return layer(x.to(next(layer.parameters()).dtype)).double()
 
 
 def change(layer, other, x):
@@ -29,5 +30,5 @@ def change(layer, other, x):
 
 
 def on_grid(layer, count=400):
-    points = grid.grid_points(layer.knots, layer.degree)
+    points = grids.grid_points(layer.knots, layer.degree)
     return torch.lerp(points[:, 0], points[:, -1], torch.linspace(0, 1, count, dtype=points.dtype)[:, None])

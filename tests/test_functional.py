@@ -5,15 +5,15 @@ import pytest
 import torch
 from scipy.interpolate import BSpline
 
-from fastkan import grid
 from fastkan.functional import DTYPES, check_degree, kan_linear
+from fastkan.splines import knots as grids
 
 I, O, G, P = 3, 2, 5, 3
 
 
 def arguments(dtype=torch.float32, rows=7, degree=P):
     """x, weight, knots, bias, degree as keywords."""
-    knots = grid.uniform(I, G, degree, (-1.0, 1.0)).to(torch.float64 if dtype == torch.float64 else torch.float32)
+    knots = grids.uniform(I, G, degree, (-1.0, 1.0)).to(torch.float64 if dtype == torch.float64 else torch.float32)
     return {
         "x": (2 * torch.rand(rows, I) - 1).to(dtype),
         "weight": torch.randn(I, G + degree + 1, O).to(dtype),
@@ -23,9 +23,9 @@ def arguments(dtype=torch.float32, rows=7, degree=P):
     }
 
 
-def exact(given, nu=0, base="silu"):
+def exact(given, nu=0, activation="silu"):
     """The same call with every tensor in float64."""
-    return kan_linear(**{k: v.double() if torch.is_tensor(v) else v for k, v in given.items()}, nu=nu, base=base)
+    return kan_linear(**{k: v.double() if torch.is_tensor(v) else v for k, v in given.items()}, nu=nu, activation=activation)
 
 
 SLOTS = (I, G + P + 1, O)
@@ -59,13 +59,13 @@ REFUSED = {
         "nu: expected a whole number of at least 0, received -1": {"nu": -1},
         "nu: expected a whole number of at least 0, received 1.0": {"nu": 1.0},
         "nu: expected a whole number of at least 0, received True": {"nu": True},
-        "base: expected one of silu, .*received 'sin'": {"base": "sin"},
+        "activation: expected one of silu, .*received 'sin'": {"activation": "sin"},
         "backend: expected one of .*received 'fast'": {"backend": "fast"},
         "weight: expected x's device cpu, received meta": {"weight": torch.zeros(SLOTS, device="meta")},
         "knots: expected x's device cpu, received meta": {"knots": torch.zeros(I, 12, device="meta")},
         "bias: expected x's device cpu, received meta": {"bias": torch.zeros(O, device="meta")},
     },
-    NotImplementedError: {"nu: base='silu' has closed forms up to derivative order 4, received order 5": {"nu": 5}},
+    NotImplementedError: {"nu: activation='silu' has closed forms up to derivative order 8, received order 9": {"nu": 9}},
 }
 
 
@@ -100,7 +100,7 @@ def test_empty_calls_give_empty_or_bias_only_answers_and_zero_gradients(shape, o
     x = torch.rand(shape, requires_grad=True)
     weight = torch.randn(shape[-1], G + P + 1, out, requires_grad=True)
     bias = torch.randn(out, requires_grad=True)
-    y = kan_linear(x, weight, grid.uniform(shape[-1], G, P, (-1.0, 1.0)).float(), bias, degree=P, backend=backend)
+    y = kan_linear(x, weight, grids.uniform(shape[-1], G, P, (-1.0, 1.0)).float(), bias, degree=P, backend=backend)
     assert torch.equal(y, bias.expand(*shape[:-1], out))
     gradients = torch.autograd.grad(y.sum(), (x, weight))
     for gradient, of in zip(gradients, (x, weight), strict=True):
@@ -179,25 +179,27 @@ def test_derivatives_are_scipys_and_leave_the_bias_out(degree, nu, backend):
     want = sum((edge.derivative(nu) if 0 < nu <= degree else edge)(x[:, i]) for i, edge in enumerate(edges)) * (nu <= degree)
     want = want + (x @ weight[:, -1] if nu == 0 else weight[:, -1].sum(0) if nu == 1 else 0)  # base identity
     want = want + (given["bias"].numpy() if nu == 0 else 0)
-    y = kan_linear(**given, nu=nu, base="identity", backend=backend)
+    y = kan_linear(**given, nu=nu, activation="identity", backend=backend)
     # p levels of the recursion, each with differences over a cell of 2 / G in the denominator for every derivative
     scale = np.abs(weight).sum(1).sum(0).max() * max(1, degree * G) ** min(nu, degree)
     np.testing.assert_allclose(y.numpy(), want, rtol=0, atol=16 * degree * np.finfo(float).eps * scale)
 
 
 @pytest.mark.parametrize("nu", range(5))
-@pytest.mark.parametrize("base", ["silu", "gelu", "tanh"])
-def test_nu_is_the_derivative_that_autograd_takes(base, nu, backend):
+@pytest.mark.parametrize("activation", ["silu", "gelu", "tanh"])
+def test_nu_is_the_derivative_that_autograd_takes(activation, nu, backend):
     given = arguments(torch.float64, rows=20)
     x = given["x"].requires_grad_()
-    taken = kan_linear(**given, base=base, backend="reference")[:, 0].sum()
+    taken = kan_linear(**given, activation=activation, backend="reference")[:, 0].sum()
     for _ in range(nu):
         if not taken.requires_grad:
             pytest.fail("the graph ended early")
         taken = torch.autograd.grad(taken.sum(), x, create_graph=True)[0]
     one_by_one = torch.stack(
         [
-            kan_linear(x[:, [i]], given["weight"][[i]], given["knots"][[i]], degree=P, nu=nu, base=base, backend=backend)[:, 0]
+            kan_linear(
+                x[:, [i]], given["weight"][[i]], given["knots"][[i]], degree=P, nu=nu, activation=activation, backend=backend
+            )[:, 0]
             for i in range(I)
         ],
         dim=1,
@@ -237,16 +239,16 @@ def test_autocast_computes_in_bfloat16_and_keeps_float32_for_x_and_gradients(bac
 @pytest.mark.parametrize("nu", [0, 1])
 def test_autocast_finds_the_interval_in_float32(nu, backend):
     """At G = 64 an x rounded to bfloat16 is off by up to a quarter of a cell; the weight's rounding is exactly known."""
-    knots = grid.uniform(I, 64, P, (-1.0, 1.0)).float()
+    knots = grids.uniform(I, 64, P, (-1.0, 1.0)).float()
     x, weight = 2 * torch.rand(200, I) - 1, torch.randn(I, 64 + P + 1, O)
     with torch.autocast("cpu", torch.bfloat16):
-        y = kan_linear(x, weight, knots, degree=P, nu=nu, base="zero", backend=backend).double()
+        y = kan_linear(x, weight, knots, degree=P, nu=nu, activation="zero", backend=backend).double()
     rounded = weight.bfloat16().double()
-    want = kan_linear(x.double(), rounded, knots.double(), degree=P, nu=nu, base="zero", backend="reference")
+    want = kan_linear(x.double(), rounded, knots.double(), degree=P, nu=nu, activation="zero", backend="reference")
     scale = float(want.abs().max())
     unit = torch.finfo(torch.bfloat16).eps
     assert (y - want).abs().max() <= unit * scale
-    lost = kan_linear(x.bfloat16().double(), rounded, knots.double(), degree=P, nu=nu, base="zero", backend="reference")
+    lost = kan_linear(x.bfloat16().double(), rounded, knots.double(), degree=P, nu=nu, activation="zero", backend="reference")
     assert (lost - want).abs().max() > 4 * unit * scale  # so the bound above would see it
 
 

@@ -59,7 +59,7 @@ __device__ void side_by_side(const Setting& setting, unsigned char* copied, int 
   }
 }
 
-// 4 warps, each with 2 x 16 products of 16 x 8, as the large tile of csrc/cuda/sparse
+// 4 warps, each with 2 x 16 products of 16 x 8, as the large tile of csrc/cuda/two_four
 template <bool sparse>
 __global__ void __launch_bounds__(384) warps(const Setting setting) {
   side_by_side(setting, fastkan::shared_memory(), 128, [&] {
@@ -74,7 +74,7 @@ __global__ void __launch_bounds__(384) warps(const Setting setting) {
 #pragma unroll
         for (int i = 0; i < 2; ++i)
           if (sparse)
-            fastkan::mma_sparse_float16(d[i][j], a[i], b, kMetadata);
+            fastkan::mma_two_four_float16(d[i][j], a[i], b, kMetadata);
           else
             fastkan::mma_float16(d[i][j], a[i], pair);
     float sum = 0;

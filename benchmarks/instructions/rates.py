@@ -1,4 +1,4 @@
-"""Rates of dense and 2:4 sparse matrix instructions on an NVIDIA GPU: `python benchmarks/instructions/rates.py`, under a minute.
+"""Rates of dense and 2:4 sparse matrix instructions on an NVIDIA GPU: `python -m benchmarks rates`.
 
 Compiles rates.cu with nvcc, runs it and writes its JSON. With --build FILE it only compiles, for a machine without nvcc, where
 --program FILE runs it.
@@ -8,14 +8,14 @@ import argparse
 import json
 import shutil
 import subprocess
-import sys
 import tempfile
 from datetime import date
 from pathlib import Path
 
+from benchmarks import document
+from benchmarks.environment import ROOT, environment, results_folder
+
 FOLDER = Path(__file__).resolve().parent
-ROOT = FOLDER.parents[1]
-sys.path.append(str(ROOT))  # at the end: an installed fastkan goes before the source tree
 
 COLUMNS = 128, 192, 256
 
@@ -75,21 +75,19 @@ def show(found: dict) -> None:
         )
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def main(arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks rates", description=__doc__.splitlines()[0])
     parser.add_argument("--build", type=Path, metavar="FILE", help="only compile")
     parser.add_argument("--architecture", default=None, help="sm_90a by default with --build, else this GPU's")
     parser.add_argument("--program", type=Path, metavar="FILE", help="compiled earlier")
     parser.add_argument("--folder", type=Path, help="for the result; benchmarks/results/<gpu> by default")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     if options.program is None and shutil.which("nvcc") is None:
-        print("rates.py: nvcc is not here, so nothing was measured; --program runs what --build made elsewhere")
+        print("rates: nvcc is not here, so nothing was measured; --program runs what --build made elsewhere")
         return 1
     if options.build:
         build(options.build, options.architecture or "sm_90a")
         return 0
-    from benchmarks.environment import environment, machine
-
     found_here = environment("cuda")
     with tempfile.TemporaryDirectory() as folder:
         program = options.program or Path(folder, "rates")
@@ -97,13 +95,7 @@ def main() -> int:
             build(program, options.architecture or architecture_here())
         found = measure(program)
     show(found)
-    target = options.folder or ROOT / "benchmarks" / "results" / machine(found_here)
-    target.mkdir(parents=True, exist_ok=True)
-    path = target / f"{date.today().isoformat()}-instructions.json"
-    path.write_text(json.dumps({"environment": found_here, **found}, indent=1) + "\n", encoding="utf-8")
+    path = (options.folder or results_folder(found_here)) / f"{date.today().isoformat()}-instructions.json"
+    document.write({"environment": found_here, **found}, path)
     print(f"Written: {path}")
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,11 +1,11 @@
-// What the drivers of this folder call and every instruction set provides (isa/kernels.cpp): tasks, each on
-// one thread, that together make a whole operation.
+// What every instruction set provides (simd/kernels.cpp) and operations.cpp calls: tasks, each on one thread,
+// that together make an operation.
 #pragma once
 
 #include <stddef.h>
 
-#include "../problem.h"
-#include "../storage.h"
+#include "../core/problem.h"
+#include "../core/storage.h"
 
 namespace fastkan {
 
@@ -17,31 +17,31 @@ struct Range {
 // The size of the next block: what is left, but at most that many
 FASTKAN_HD int block_size(int64_t left, int64_t most) { return int(left < most ? left : most); }
 
-// How the rows of a tile go: sorted by interval; one by one, where F has few; or in the lanes of vectors,
-// where there are few outputs. The rules are measured: benchmarks/crossovers.py.
-enum class Way { sorted, direct, narrow };
+// How a task takes the rows of a tile: sorted by interval; one by one (direct), where there are few rows; or
+// in the lanes of vectors, where there are few outputs. The limits are measured: benchmarks/crossovers.py.
+enum class Way { sorted, direct, few_outputs };
 
-// F one by one reads each row's weight rows, sorted the rows of all intervals.
+// One by one, a forward reads the weight rows of every row; sorted, those of every interval.
 FASTKAN_HD bool is_direct(const Problem& problem) {
   return problem.batch * (problem.degree + 2) < problem.slots() + problem.slots() / 2 + 4;
 }
 
-// `entries`, of a table that lanes read from, are as many as two vectors have lanes: one for each interval
-// and one for x outside must fit. What sorted rows waste on padded outputs, an edge in lanes costs more.
-FASTKAN_HD bool is_narrow(const Problem& problem, int entries, int most_outputs) {
+// entries: of a table in registers, as many as two vectors have lanes. Every interval needs one, and so does
+// x outside. Sorted rows pad outputs to whole vectors; lanes take longer an edge.
+FASTKAN_HD bool has_few_outputs(const Problem& problem, int entries, int most_outputs) {
   return problem.num_knots <= entries && problem.out_features <= most_outputs;
 }
 
 FASTKAN_HD Way forward_way(const Problem& problem, int entries) {
-  return is_direct(problem)                         ? Way::direct
-         : is_narrow(problem, entries, entries / 4) ? Way::narrow
-                                                    : Way::sorted;
+  return is_direct(problem)                               ? Way::direct
+         : has_few_outputs(problem, entries, entries / 4) ? Way::few_outputs
+                                                          : Way::sorted;
 }
 
-// A works on every slot in lanes, not on those alive.
-FASTKAN_HD Way gradients_way(const Problem& problem, int entries, bool input, bool weight) {
+// grad_weight in lanes works on every slot, not on the p + 1 alive alone.
+FASTKAN_HD Way fused_gradients_way(const Problem& problem, int entries, bool input, bool weight) {
   const int most = !weight ? 3 * entries / 8 : input ? entries / 4 : entries / 8;
-  return is_narrow(problem, entries, most) ? Way::narrow : Way::sorted;
+  return has_few_outputs(problem, entries, most) ? Way::few_outputs : Way::sorted;
 }
 
 // One call of an operation; the arguments it does not have are null. T computes.
@@ -61,22 +61,28 @@ struct Call {
 template <class T>
 struct Kernels {
   const char* isa;
+  int lanes;    // of a vector
   int entries;  // of a table in registers, 0 where lanes cannot read from one
 
   size_t (*forward_bytes)(const Call<T>&, Range outputs);
   void (*forward)(const Call<T>&, Range rows, Range outputs, char* workspace);
 
-  // What is wanted of X, A, X for the row weights and, where `inputs` are all and one chunk, F: the rows in
-  // tiles, one after another
-  size_t (*gradients_bytes)(const Call<T>&);
-  void (*gradients)(const Call<T>&, Range rows, Range inputs, char* workspace);
+  // What is wanted of grad_input, grad_weight, grad_row_weight and, where `inputs` are all the inputs in one
+  // chunk, forward.
+  size_t (*fused_gradients_bytes)(const Call<T>&);
+  void (*fused_gradients)(const Call<T>&, Range rows, Range inputs, char* workspace);
 
   size_t (*gram_bytes)(const Call<T>&);  // of quadratic too
   void (*gram)(const Call<T>&, Range inputs, T* out, char* workspace);
   void (*quadratic)(const Call<T>&, Range rows, Range inputs, const T* form, T* out, char* workspace);
+
+  // Loops that find the machine's limits (simd/peaks.h); sums: multiply-adds of vectors in a step
+  int sums;
+  T (*multiply_add_steps)(int64_t steps, T factor, T term);
+  uint32_t (*read_words)(const uint32_t* words, int64_t count, int64_t passes);
 };
 
-// The best instruction set of this machine, or the one that FASTKAN_ISA names (isa.cpp).
+// The best instruction set of this machine, or the one that FASTKAN_ISA names (dispatch.cpp).
 template <class T>
 const Kernels<T>& kernels();
 

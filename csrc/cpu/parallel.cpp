@@ -10,8 +10,8 @@
 namespace fastkan {
 namespace {
 
-// A forked child inherits OpenMP's pool without its threads, and the next parallel region would wait for them
-// for ever.
+// A forked child inherits OpenMP's pool without its threads: the next parallel region would wait for them for
+// ever.
 [[maybe_unused]] std::atomic<bool> forked{false};
 
 #if defined(__unix__) || defined(__APPLE__)

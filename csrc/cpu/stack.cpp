@@ -34,8 +34,8 @@ template <class T>
 void stack_gradients(const Cpu& cpu, const std::vector<StackLayerGradients<T>>& layers) {
   for (auto layer = layers.rbegin(); layer != layers.rend(); ++layer) {
     if (!layer->grad_input && !layer->grad_weight) continue;
-    cpu.gradients<T>(layer->problem, 1, source(layer->x), source(layer->weight), source(layer->g), {},
-                     layer->knots, {target(layer->grad_input), target(layer->grad_weight), {}, {}});
+    cpu.fused_gradients<T>(layer->problem, 1, source(layer->x), source(layer->weight), source(layer->g), {},
+                           layer->knots, {target(layer->grad_input), target(layer->grad_weight), {}, {}});
     const int64_t count = layer->problem.batch * layer->problem.in_features;
     if (layer->grad_input && layer->added) add_rows(layer->added, 1, count, layer->grad_input);
   }

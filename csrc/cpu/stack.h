@@ -1,11 +1,11 @@
-// Layers one after another, each one's output the next one's input, in one call: for small networks, whose
-// calls from Python cost more than their work. Tensors are contiguous and of type T, problems of order 0. The
-// sums are those of single layers, bit for bit.
+// A stack of layers in one call: the output of each is the input of the next. For small networks, where a
+// call from Python costs more than its work. Tensors are contiguous and of type T; derivative orders are 0.
+// The sums are those of single layers, bit for bit.
 #pragma once
 
 #include <vector>
 
-#include "cpu.h"
+#include "operations.h"
 
 namespace fastkan {
 

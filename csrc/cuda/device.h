@@ -1,5 +1,6 @@
-// The GPU as the kernels see it: threads, shared memory, warp-wide instructions, launches. The tests emulate
-// every name below on the CPU (tests/cuda/emulated_device.h), so that the same kernels run under sanitizers.
+// The GPU as the kernels see it: threads, shared memory, instructions of a warp, launches. The tests emulate
+// every name below on the CPU (tests/emulated/emulated_device.h), so that the same kernels run under
+// sanitizers.
 #pragma once
 
 #include <stdint.h>
@@ -97,8 +98,8 @@ FASTKAN_DEVICE void mma_tf32(float (&d)[4], const float (&a)[4], const float (&b
         "r"(__float_as_uint(a[3])), "r"(__float_as_uint(b[0])), "r"(__float_as_uint(b[1])));
 }
 // 2:4 sparse: a [16, 32] with two of every four stored, b [32, 8]; metadata with selector 0, in order
-FASTKAN_DEVICE void mma_sparse_float16(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[4],
-                                       uint32_t metadata) {
+FASTKAN_DEVICE void mma_two_four_float16(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[4],
+                                         uint32_t metadata) {
   asm volatile(
       "mma.sp::ordered_metadata.sync.aligned.m16n8k32.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, "
       "{%4,%5,%6,%7}, {%8,%9,%10,%11}, {%0,%1,%2,%3}, %12, 0x0;"
@@ -106,8 +107,8 @@ FASTKAN_DEVICE void mma_sparse_float16(float (&d)[4], const uint32_t (&a)[4], co
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]), "r"(b[2]), "r"(b[3]),
         "r"(metadata));
 }
-FASTKAN_DEVICE void mma_sparse_bfloat16(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[4],
-                                        uint32_t metadata) {
+FASTKAN_DEVICE void mma_two_four_bfloat16(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[4],
+                                          uint32_t metadata) {
   asm volatile(
       "mma.sp::ordered_metadata.sync.aligned.m16n8k32.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, "
       "{%4,%5,%6,%7}, {%8,%9,%10,%11}, {%0,%1,%2,%3}, %12, 0x0;"

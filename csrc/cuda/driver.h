@@ -14,7 +14,7 @@ inline std::string driver_reason(int driver, int runtime) {
   if (driver == 0) return "no NVIDIA driver";
   if (driver / 1000 >= runtime / 1000) return "";  // minor versions serve each other
   return "the NVIDIA driver serves CUDA up to " + version_name(driver) +
-         ", and the core was built with CUDA " + version_name(runtime) + ": a driver for CUDA " +
+         ", and the native module was built with CUDA " + version_name(runtime) + ": a driver for CUDA " +
          std::to_string(runtime / 1000) + ".0 or later is needed";
 }
 

@@ -1,10 +1,10 @@
-// The slots that are not zero at one x, written to shared memory: but for cubics, whose loops unroll into
-// registers, nothing here is an array of the thread's own, for a degree known at run time would put that into
-// slow local memory.
+// The values of the slots that are not zero at one x, written to shared memory. Only cubics have an array of
+// the thread's own, because their loops unroll into registers: for a degree known at run time such an array
+// would lie in slow local memory.
 #pragma once
 
-#include "../basis.h"
-#include "../storage.h"
+#include "../core/splines.h"
+#include "../core/storage.h"
 #include "device.h"
 
 namespace fastkan {
@@ -44,14 +44,15 @@ struct InverseWidths {
 // How many values evaluate() writes.
 FASTKAN_HD int value_count(const Problem& problem) { return problem.degree + 2; }
 
-// values[0..p] = the nu-th derivatives at x of p + 1 splines, all that are not zero among them, and values[p
-// + 1] that of the base; returns the first spline. `knots` are those of x's input. All values are NaN at NaN.
+// values[0..p] = the nu-th derivatives at x of p + 1 splines, among them all that are not zero, and values[p
+// + 1] that of the base slot; returns the first spline. `knots` are those of x's input. All values are NaN at
+// NaN.
 template <class T>
 FASTKAN_DEVICE int64_t evaluate(const Problem& problem, const T* knots, int64_t nu, T x, T* values) {
   const int degree = problem.degree;
   const bool nan = x != x;
   const int64_t j = nan || nu > degree ? -1 : find_interval(knots, problem.num_knots, x);
-  values[degree + 1] = base_value(problem.base, nu, x);
+  values[degree + 1] = activation_derivative(problem.activation, nu, x);
   if (j < 0) {
     for (int r = 0; r <= degree; ++r) values[r] = nan ? x : T(0);
     return 0;

@@ -1,7 +1,7 @@
-// gram and its adjoint, and the second stage of sums that were split over the rows.
+// gram and its adjoint quadratic, and the second stage of sums that were split over the rows.
 #pragma once
 
-#include "local.h"
+#include "local_support.h"
 
 namespace fastkan {
 

@@ -1,10 +1,11 @@
-// What the host side of every operation needs.
+// What the launches of all operations share.
 #pragma once
 
 #include <algorithm>
 #include <stdexcept>
 #include <string>
 
+#include "all_slots.h"
 #include "choice.h"
 #include "gram.h"
 

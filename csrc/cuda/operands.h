@@ -2,11 +2,11 @@
 // in registers, and the product of two tiles. A tile's product is [64, 128]: 4 warps, each [32, 64].
 #pragma once
 
+#include "blocks.h"
 #include "evaluate.h"
 
 namespace fastkan {
 
-constexpr int kThreads = 128;
 constexpr int kTileRows = 64, kTileColumns = 128;
 constexpr int kWarpRows = 32, kWarpColumns = 64;                              // of a warp's part
 constexpr int kRowBlocks = kWarpRows / 16, kColumnBlocks = kWarpColumns / 8;  // products of an instruction

@@ -1,8 +1,8 @@
 // Whether kernels can be launched on this machine: the one file that asks the CUDA runtime about it.
 #include <cuda_runtime.h>
 
-#include "cuda.h"
 #include "driver.h"
+#include "operations.h"
 
 namespace fastkan {
 

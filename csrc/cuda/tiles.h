@@ -1,5 +1,5 @@
-// Filling the operands' tiles: blocks of matrices, and the expansion f_m^(nu)(x[b,i]) of x, of which a tile
-// sees a window of the flattened slots (i, m), slot after slot, input after input, as the weight has them.
+// Fills the tiles of the operands: blocks of matrices, and the expansion f_m^(nu)(x[b,i]) of x. A tile sees a
+// window of the flattened slots (i, m), slot after slot, input after input, as in the weight.
 #pragma once
 
 #include "operands.h"

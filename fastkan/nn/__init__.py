@@ -1,7 +1,9 @@
 """Modules: parameters, initialisation and the exchange of nn.Linear; all arithmetic is in fastkan.functional."""
 
+from fastkan.nn.grid import GridChange
 from fastkan.nn.kan import KAN
 from fastkan.nn.linear import KANLinear
 from fastkan.nn.replace import ReplaceReport, replace_linear
+from fastkan.nn.state import load_state_dict
 
-__all__ = ["KAN", "KANLinear", "ReplaceReport", "replace_linear"]
+__all__ = ["KAN", "GridChange", "KANLinear", "ReplaceReport", "load_state_dict", "replace_linear"]

@@ -7,22 +7,24 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 
-from fastkan import stack
+from fastkan import ops
+from fastkan.nn.grid import GridChange, Plan, change, check_samples, normal_tensors, plan_refine, plan_update, take
 from fastkan.nn.linear import KANLinear
 
 
 def _is_bare(layer: nn.Module) -> bool:
-    """True for a KANLinear that computes what KANLinear.forward says and that no hook watches."""
+    """True for a KANLinear with the forward of its class and without hooks."""
     if type(layer) is not KANLinear or layer._compiled_call_impl or "forward" in layer.__dict__:
         return False
     return not (layer._forward_hooks or layer._forward_pre_hooks or layer._backward_hooks or layer._backward_pre_hooks)
 
 
 class KAN(nn.Sequential):
-    """Layers widths[0] -> widths[1] -> ... of KANLinear, nothing between them: the splines are the non-linearity.
+    """KANLinear layers widths[0] -> widths[1] -> ..., with nothing between them: the splines are the non-linearity.
 
-    widths: at least two whole numbers; the other arguments go to every KANLinear (bias is off, as in pykan).
+    widths: at least two whole numbers. The other arguments go to every KANLinear; bias is off by default, as in pykan.
     raises: ValueError for fewer than two widths
     """
 
@@ -32,7 +34,7 @@ class KAN(nn.Sequential):
         grid_size: int = 5,
         degree: int = 3,
         grid_range: tuple[float, float] = (-1.0, 1.0),
-        base: str = "silu",
+        activation: str = "silu",
         bias: bool = False,
         backend: str | None = None,
         device: torch.device | str | None = None,
@@ -41,7 +43,10 @@ class KAN(nn.Sequential):
         if len(widths) < 2:
             raise ValueError(f"widths: expected at least two layer widths, received {list(widths)}")
         super().__init__(
-            *(KANLinear(i, o, bias, grid_size, degree, grid_range, base, backend, device, dtype) for i, o in pairwise(widths))
+            *(
+                KANLinear(i, o, bias, grid_size, degree, grid_range, activation, backend, device, dtype)
+                for i, o in pairwise(widths)
+            )
         )
 
     def __getitem__(self, index: int | slice) -> Any:
@@ -51,7 +56,7 @@ class KAN(nn.Sequential):
         return super().__getitem__(index)
 
     def forward(self, input: Tensor) -> Tensor:
-        """x [..., I] -> [..., O], the layers one after another: in one call where fastkan.stack serves them."""
+        """x [..., I] -> [..., O]. The layers run one after another, in one call where fastkan.ops.stack can serve them."""
         y = None if torch.compiler.is_compiling() else self._in_one_call(input)
         return super().forward(input) if y is None else y
 
@@ -61,25 +66,55 @@ class KAN(nn.Sequential):
         biases: list[Any] = []
         settings: Any = None
         for layer in self._modules.values():
-            if not _is_bare(layer) or settings not in (None, settings := (layer.degree, layer.base, layer.backend)):
+            if not _is_bare(layer) or settings not in (None, settings := (layer.degree, layer.activation, layer.backend)):
                 return None
             weights.append(layer._parameters.get("weight"))
             knots.append(layer._buffers.get("knots"))
             biases.append(layer._parameters.get("bias"))
-        return None if settings is None else stack.stack(x, weights, knots, biases, *settings)
+        return None if settings is None else ops.stack(x, weights, knots, biases, *settings)
 
     if TYPE_CHECKING:
 
         def __iter__(self) -> Iterator[KANLinear]: ...
 
-    @torch.no_grad()
-    def update_grid(self, x: Tensor, eps: float = 0.02) -> None:
-        """Lay every layer's grid where its inputs are for the samples x [..., I], layer by layer (see KANLinear.update_grid)."""
-        for layer in self:
-            layer.update_grid(x, eps)
-            x = layer(x.to(layer.weight.dtype))
+    @normal_tensors
+    def update_grid(self, x: Tensor, eps: float = 0.02, margin: float = 0.01) -> list[GridChange]:
+        """Move every layer's grid to where its inputs are for the samples x [..., I], layer by layer (see
+        KANLinear.update_grid). All layers change or, where one cannot, none.
 
-    def refine(self, grid_size: int) -> None:
-        """Change every layer's number of grid intervals and refit (see KANLinear.refine)."""
+        returns: what that changed, one a KANLinear. Modules of other kinds in between are called as they are.
+        """
+        plans: list[tuple[KANLinear, Plan, GridChange]] = []
         for layer in self:
-            layer.refine(grid_size)
+            if not isinstance(layer, KANLinear):
+                x = layer(x)
+                continue
+            samples = check_samples(x, layer.in_features)
+            plan = plan_update(layer, samples, eps, margin)
+            plans.append((layer, plan, change(layer, plan, samples)))
+            x = functional_call(layer, plan._asdict(), (x.to(layer.weight.dtype),))
+        return _take_all(plans)
+
+    @normal_tensors
+    def refine(self, grid_size: int, x: Tensor | None = None) -> list[GridChange]:
+        """Change every layer's number of grid intervals and refit (see KANLinear.refine). All layers change or, where one cannot,
+        none.
+
+        returns: what that changed, one a KANLinear
+        """
+        plans: list[tuple[KANLinear, Plan, GridChange]] = []
+        for layer in self:
+            samples = None
+            if isinstance(layer, KANLinear):
+                samples = None if x is None else check_samples(x, layer.in_features)
+                plan = plan_refine(layer, grid_size)
+                plans.append((layer, plan, change(layer, plan, samples)))
+            if x is not None:
+                x = layer(x.to(layer.weight.dtype) if isinstance(layer, KANLinear) else x)
+        return _take_all(plans)
+
+
+def _take_all(plans: list[tuple[KANLinear, Plan, GridChange]]) -> list[GridChange]:
+    for layer, plan, _ in plans:
+        take(layer, plan)
+    return [changed for *_, changed in plans]

@@ -1,17 +1,21 @@
-"""KANLinear: nn.Linear's place, with a learnable spline on every edge."""
+"""KANLinear: a replacement for nn.Linear with a learnable spline on every edge."""
 
 import math
 from collections.abc import Callable
 from numbers import Integral
-from typing import Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 
-from fastkan import grid, reference
-from fastkan.backends import check_name
-from fastkan.bases import check_base
-from fastkan.functional import DTYPES, check_degree, check_tensor, kan_linear
+from fastkan import ops
+from fastkan.dtypes import DTYPES, compute_dtype
+from fastkan.functional import check_degree, kan_linear
+from fastkan.nn.grid import GridChange, change, check_samples, normal_tensors, plan_refine, plan_update, take
+from fastkan.nn.state import described, disagreement
+from fastkan.splines import knots as grids
+from fastkan.splines.activations import check_activation
+from fastkan.splines.refit import smallest_through
 
 NOISE_SCALE = 0.3  # pykan's KAN default: splines start as noise of U(-1/2, 1/2) * 0.3 / G at the grid points
 
@@ -27,14 +31,19 @@ def _check_range(grid_range: tuple[float, float]) -> tuple[float, float]:
 
 
 class KANLinear(nn.Module):
-    """Layer y[o] = sum_i phi_io(x[i]) + bias[o], phi_io a spline plus a weighted base activation (Liu et al., arXiv:2404.19756).
+    """Layer y[o] = sum_i phi_io(x[i]) + bias[o]; each phi_io is a spline plus a weighted base activation (Liu et al.,
+    arXiv:2404.19756).
 
     in_features, out_features, bias, device, dtype: as nn.Linear's
-    grid_size: G, intervals of the spline grid; degree: p of the splines; grid_range: where the grid lies, in units of x. Splines
-        fade to 0 within `degree` cells outside of it, where only the base activation speaks.
-    base: silu, gelu, tanh, relu, identity or zero
-    backend: cpu, triton, cuda, reference, or None for the best at hand
-    weight [I, M, O] with M = G + p + 1 (the splines, then the base), bias [O], buffer knots [I, G + 2p + 1] (float32 at least)
+    grid_size: G, the number of grid intervals
+    degree: p, the degree of the splines (3: cubic)
+    grid_range: (low, high) of the grid, in units of x. Within `degree` cells outside it the splines fade to 0, and only the
+        base activation is left.
+    activation: silu, gelu, tanh, relu, identity or zero, in the base slot
+    backend: cpu, triton, cuda, reference, or None for the first that can serve the call
+    Parameters: weight [I, M, O] with M = G + p + 1 slots (the splines, then the base slot) and bias [O]. Buffer: knots
+    [I, G + 2p + 1], in float32 or float64. torch.nn.init would take the wrong fans from a 3-D weight: give its functions to
+    reset_parameters.
     raises: TypeError, ValueError naming the argument
     """
 
@@ -49,27 +58,28 @@ class KANLinear(nn.Module):
         grid_size: int = 5,
         degree: int = 3,
         grid_range: tuple[float, float] = (-1.0, 1.0),
-        base: str = "silu",
+        activation: str = "silu",
         backend: str | None = None,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
         check_degree(degree, grid_size)
-        check_base(base)
+        check_activation(activation)
         for name, features in (("in_features", in_features), ("out_features", out_features)):
             if isinstance(features, bool) or not isinstance(features, Integral) or features < 0:
                 raise ValueError(f"{name}: expected a whole number of at least 0, received {features!r}")
         self.in_features, self.out_features = in_features, out_features = int(in_features), int(out_features)
-        self.degree, self.base = degree, base
+        degree, grid_size = int(degree), int(grid_size)
+        self.degree, self.activation = degree, activation
         self.grid_range = _check_range(grid_range)
-        self.backend = None if backend is None else check_name(backend)
+        self.backend = None if backend is None else ops.check_name(backend)
         weight = torch.empty(in_features, grid_size + degree + 1, out_features, device=device, dtype=dtype)
         if weight.dtype not in DTYPES:
             raise TypeError(f"dtype: expected a real floating dtype, received {weight.dtype}")
         self.weight = nn.Parameter(weight)
         self.register_parameter("bias", nn.Parameter(torch.empty(out_features, device=device, dtype=dtype)) if bias else None)
-        knots = weight.new_empty((in_features, grid_size + 2 * degree + 1), dtype=_knots_dtype(weight.dtype))
+        knots = weight.new_empty((in_features, grid_size + 2 * degree + 1), dtype=compute_dtype(weight.dtype))
         self.register_buffer("knots", knots)
         self.reset_parameters()
 
@@ -79,32 +89,50 @@ class KANLinear(nn.Module):
         return self.weight.shape[1] - self.degree - 1
 
     @torch.no_grad()
-    def reset_parameters(self) -> None:
-        """Uniform knots over grid_range and pykan's initialisation: base weights U(-1, 1) / sqrt(I), splines of small noise."""
+    def reset_parameters(self, init: Callable[[Tensor], Any] | None = None) -> None:
+        """Uniform knots over grid_range and pykan's initialisation: base weights U(-1, 1) / sqrt(I), splines of small noise.
+
+        init: fills the base weights instead, given in nn.Linear's layout [O, I]: a function of torch.nn.init
+
+        >>> import torch, fastkan
+        >>> layer = fastkan.KANLinear(64, 32)
+        >>> layer.reset_parameters(torch.nn.init.xavier_normal_)
+        """
         if self.weight.is_meta:
             return
-        device, points = self.weight.device, self.grid_size + 1
-        knots = grid.uniform(1, self.grid_size, self.degree, self.grid_range)
-        self.knots.copy_(grid.rounded(knots, self.knots.dtype, "grid_range").expand_as(self.knots))
+        knots = grids.uniform(1, self.grid_size, self.degree, self.grid_range)
+        self.knots.copy_(grids.rounded(knots, self.knots.dtype, "grid_range").expand_as(self.knots))
         scale = 1 / math.sqrt(max(self.in_features, 1))
-        # Noise is given at the G + 1 grid points; of all splines through it the one with the smallest coefficients.
-        values = reference.basis(grid.grid_points(knots, self.degree).T, knots, self.degree)[:, 0]
-        interpolate = torch.linalg.pinv(values).to(device=device, dtype=self.knots.dtype)
-        shape = (self.in_features, points, self.out_features)
-        noise = torch.rand(shape, device=device, dtype=self.knots.dtype).sub_(0.5).mul_(NOISE_SCALE / self.grid_size * scale)
-        self.weight[:, :-1] = (interpolate @ noise).to(self.weight.dtype)
-        self.weight[:, -1].uniform_(-scale, scale)
+        # The noise is given at the G + 1 grid points. Of all splines through it, take the one with the smallest coefficients.
+        shape = (self.in_features, self.grid_size + 1, self.out_features)
+        noise = (
+            torch.rand(shape, device=self.knots.device, dtype=self.knots.dtype)
+            .sub_(0.5)
+            .mul_(NOISE_SCALE / self.grid_size * scale)
+        )
+        self.weight[:, :-1] = smallest_through(noise, self.degree).to(self.weight.dtype)
+        base = self.weight[:, -1]
+        base.uniform_(-scale, scale) if init is None else init(base.T)
         if self.bias is not None:
             self.bias.zero_()
 
     def forward(self, x: Tensor) -> Tensor:
         """x [..., I] -> [..., O] in x's dtype."""
-        return kan_linear(x, self.weight, self.knots, self.bias, degree=self.degree, base=self.base, backend=self.backend)
+        return kan_linear(
+            x, self.weight, self.knots, self.bias, degree=self.degree, activation=self.activation, backend=self.backend
+        )
+
+    def __prepare_scriptable__(self) -> Self:
+        """What torch.jit.script calls, of this layer and of every model that holds one."""
+        raise TypeError(
+            f"{type(self).__name__}: torch.jit.script cannot compile its operation; use torch.jit.trace(model, example_input), "
+            "torch.export or torch.compile instead"
+        )
 
     def extra_repr(self) -> str:
         text = (
             f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}, "
-            f"grid_size={self.grid_size}, degree={self.degree}, base={self.base!r}"
+            f"grid_size={self.grid_size}, degree={self.degree}, activation={self.activation!r}"
         )
         return text if self.backend is None else f"{text}, backend={self.backend!r}"
 
@@ -116,82 +144,96 @@ class KANLinear(nn.Module):
         grid_size: int = 5,
         degree: int = 3,
         grid_range: tuple[float, float] = (-1.0, 1.0),
-        base: str = "identity",
+        activation: str = "identity",
         backend: str | None = None,
     ) -> Self:
-        """A layer that starts as the same function as an nn.Linear: everywhere with base="identity", else on grid_range.
+        """A layer that starts as the function of an nn.Linear: everywhere with activation="identity", otherwise on grid_range
+        only.
 
-        With "identity" the linear map sits in the base slot and the splines start at 0; with any other base it sits in the
-        splines, whose coefficients are the Greville abscissae times its weight (Marsden's identity). Device, dtype,
-        training mode and requires_grad are the linear's.
+        With "identity" the base slot holds the linear map and the splines start at 0. With any other activation the splines hold
+        it: their coefficients are the Greville abscissae times the linear's weight (Marsden's identity). The layer takes device,
+        dtype, training mode and requires_grad from the linear.
         """
         if not isinstance(linear, nn.Linear):
             raise TypeError(f"linear: expected an nn.Linear, received {type(linear).__name__}")
         weight = linear.weight
         layer = cls(
-            linear.in_features, linear.out_features, linear.bias is not None, grid_size, degree, grid_range, base, backend,
+            linear.in_features, linear.out_features, linear.bias is not None, grid_size, degree, grid_range, activation, backend,
             device=weight.device, dtype=weight.dtype,
         )  # fmt: skip
         layer.train(linear.training)
         layer.weight.requires_grad_(weight.requires_grad)
         layer.weight.zero_()
-        if base == "identity":
+        if activation == "identity":
             layer.weight[:, -1] = weight.T
         else:
-            coefficients = grid.greville(layer.knots, degree)  # [I, S]
+            coefficients = grids.greville(layer.knots, degree)  # [I, S]
             layer.weight[:, :-1] = (coefficients[..., None] * weight.T[:, None]).to(weight.dtype)
         if layer.bias is not None and linear.bias is not None:
             layer.bias.requires_grad_(linear.bias.requires_grad).copy_(linear.bias)
         return layer
 
-    @torch.no_grad()
-    def update_grid(self, x: Tensor, eps: float = 0.02) -> None:
-        """Lay each input's grid where its samples x [..., I] are, and refit the splines to the function they were.
+    @normal_tensors
+    def update_grid(self, x: Tensor, eps: float = 0.02, margin: float = 0.01) -> GridChange:
+        """Move each input's grid to where its samples x [..., I] are, and refit the splines so that the function stays.
 
-        eps: 1 spaces the grid points uniformly over the samples' range, 0 at their quantiles (as pykan's grid_eps).
-        raises: ValueError for an empty x, one with NaN or infinity, or eps outside [0, 1]
+        eps: 1 spaces the grid points uniformly over the samples' range, 0 at their quantiles (as pykan's grid_eps)
+        margin: how far the grid goes on past the samples, as a share of their range; not past the end of a grid that holds them
+        returns: what that changed. A few samples far from all others stay outside the grid, see `outside` there.
+        raises: ValueError for an empty x, one with NaN or infinity, or eps or margin outside [0, 1]
+
+        Where torch.distributed runs, the samples of all ranks count and every rank must call it. Losses from before cannot be
+        differentiated any more: the weight is written in place.
         """
-        check_tensor("x", x)
-        if not 0 <= eps <= 1:
-            raise ValueError(f"eps: expected a number from 0 to 1, received {eps!r}")
-        if x.ndim == 0 or x.shape[-1] != self.in_features:
-            raise ValueError(f"x: expected last dimension {self.in_features}, received shape {tuple(x.shape)}")
-        samples = x.detach().reshape(x.shape[:-1].numel(), self.in_features).double()
-        if not len(samples):
-            raise ValueError("x: expected at least one row, received none")
-        if bad := int((~samples.isfinite()).any(1).sum()):
-            raise ValueError(f"x: expected finite samples, received {bad} of {len(samples)} rows with NaN or infinity")
-        resolution = torch.finfo(self.knots.dtype).eps
-        self._move_to(grid.adapt(self.knots.double(), samples, self.degree, eps, resolution), "x")
+        samples = check_samples(x, self.in_features)
+        plan = plan_update(self, samples, eps, margin)
+        changed = change(self, plan, samples)
+        take(self, plan)
+        return changed
 
-    @torch.no_grad()
-    def refine(self, grid_size: int) -> None:
-        """Change the number of grid intervals and refit: the same function where the old grid divides the new one.
+    @normal_tensors
+    def refine(self, grid_size: int, x: Tensor | None = None) -> GridChange:
+        """Change the number of grid intervals and refit. If grid_size is a multiple of the old one the function stays the same
+        everywhere. Otherwise it is the nearest one in least squares, over the grid and the cells beside it.
 
-        The weight changes its shape in place: make a new optimizer, or clear the old one's state.
+        x: samples [..., I] on which the change is measured; None: points that run through all cells
+        returns: what that changed
+        raises: TypeError or ValueError for a wrong grid_size; RuntimeError inside DistributedDataParallel
+
+        The weight stays the same Parameter with another shape. An optimizer's state for it does not fit any more:
+        `fastkan.refine(model, grid_size, optimizer)` carries it over.
         """
-        check_degree(self.degree, grid_size)
-        self._move_to(grid.resample(self.knots.double(), self.degree, grid_size), "grid_size")
+        samples = None if x is None else check_samples(x, self.in_features)
+        plan = plan_refine(self, grid_size)
+        changed = change(self, plan, samples)
+        take(self, plan)
+        return changed
 
-    def _move_to(self, knots: Tensor, origin: str) -> None:
-        """Take the new extended knots (float64, rounded here to the buffer's dtype first) and refit the weight."""
-        if "weight" not in self._parameters:  # a parametrized weight is made anew at every access: a refit would be lost
-            raise RuntimeError("weight: expected a plain parameter, received one that is parametrized or pruned")
-        rounded = grid.rounded(knots, self.knots.dtype, origin)
-        weight = grid.refit(self.weight.double(), self.knots.double(), rounded.double(), self.degree)
-        self.weight.data = weight.to(self.weight.dtype)
-        self.weight.grad = None
-        self.knots = rounded
+    def get_extra_state(self) -> Tensor:
+        """Degree, activation and grid_range as JSON in a uint8 tensor: they travel with state_dict."""
+        return described(self)
+
+    def set_extra_state(self, state: Tensor) -> None:
+        """Nothing to set: a state of another degree, activation or grid_range is refused before."""
+
+    def _load_from_state_dict(
+        self, state_dict: Any, prefix: str, metadata: Any, strict: bool, missing: Any, unexpected: Any, errors: Any
+    ) -> None:
+        key = f"{prefix}_extra_state"
+        if key not in state_dict:  # written before there were descriptions
+            state_dict = {**state_dict, key: described(self)}
+        elif reason := disagreement(self, state_dict[key]):
+            errors.append(f"{prefix.rstrip('.') or 'KANLinear'}: {reason}")
+            return
+        super()._load_from_state_dict(state_dict, prefix, metadata, strict, missing, unexpected, errors)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
-        """Let the knots follow the module's device and float64, but never half precision, which would move the grid."""
+        """Move the knots with the module's device and cast them to float64 with it, but never to half precision, which would
+        move the grid.
+        """
         knots = self.knots
         super()._apply(fn, recurse)
-        wanted = _knots_dtype(self.knots.dtype)
+        wanted = compute_dtype(self.knots.dtype)
         if self.knots.dtype != wanted:
             self.knots = torch.empty_like(self.knots, dtype=wanted) if knots.is_meta else knots.to(self.knots.device, wanted)
         return self
-
-
-def _knots_dtype(dtype: torch.dtype) -> torch.dtype:
-    return torch.float64 if dtype == torch.float64 else torch.float32

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from torch import nn
 from torch.nn.utils import parametrize
 
-from fastkan.functional import DTYPES
+from fastkan.dtypes import DTYPES
 from fastkan.nn.linear import KANLinear
 
 HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks", "_state_dict_hooks",
@@ -36,7 +36,7 @@ class ReplaceReport:
 
 @functools.cache
 def _weights_read(cls: type) -> list[str]:
-    """The expressions `<anything>.weight` in the code of a module's class and its parents; initialisers are left out."""
+    """All expressions `<anything>.weight` in the code of a module's class and its parents, without those in initialisers."""
     read = []
     for part in cls.__mro__:
         if part in (nn.Module, object):
@@ -55,8 +55,8 @@ def _weights_read(cls: type) -> list[str]:
 def _read_directly(model: nn.Module, name: str) -> str | None:
     """The class of an enclosing module whose source reads the block's `.weight` itself, or None.
 
-    Such a module (nn.TransformerEncoderLayer's fused inference path, nn.MultiheadAttention's out_proj) goes past the block's
-    forward, so it would read KANLinear's weight [I, M, O] as a matrix. An index in the source counts as any index.
+    Such a module (nn.TransformerEncoderLayer's fused inference path, nn.MultiheadAttention's out_proj) does not call the block's
+    forward, so it would read KANLinear's weight [I, M, O] as a matrix. Any index in the source matches any index in the name.
     """
     path = name.split(".")
     for depth in range(len(path)):
@@ -91,18 +91,19 @@ def replace_linear(
     grid_size: int = 5,
     degree: int = 3,
     grid_range: tuple[float, float] = (-1.0, 1.0),
-    base: str = "identity",
+    activation: str = "identity",
     backend: str | None = None,
 ) -> ReplaceReport:
-    """Swap the nn.Linear blocks of a model for KANLinear in place, each starting as the same function (KANLinear.from_linear).
+    """Swap the nn.Linear blocks of a model for KANLinear layers, in place. Each starts as the same function
+    (KANLinear.from_linear).
 
     filter: filter(name, linear) -> True for the blocks to swap; None swaps all that can be
-    grid_size, degree, grid_range, base, backend: KANLinear's
+    grid_size, degree, grid_range, activation, backend: KANLinear's
     returns: a report of the replaced blocks and of the refused ones with the reason (subclasses, parametrized or tied
-        parameters, blocks whose owner reads `.weight` itself). A module shared by several places stays shared, so it is
-        replaced at all of them or none. Make the optimizer afterwards: the parameters are new.
-    raises: TypeError or ValueError, with the model untouched; ValueError too if the model itself is an nn.Linear or a block to
-        be swapped has hooks, which would be lost
+        parameters, blocks whose owner reads `.weight` itself). A module that is used in several places stays shared: it is
+        replaced in all of them or in none. Make the optimizer afterwards, because the parameters are new.
+    raises: TypeError or ValueError, before the model is changed. ValueError also if the model itself is an nn.Linear, or if a
+        block to be swapped has hooks (they would be lost).
     """
     if not isinstance(model, nn.Module):
         raise TypeError(f"model: expected an nn.Module, received {type(model).__name__}")
@@ -110,8 +111,8 @@ def replace_linear(
         raise ValueError("model: expected a module that contains nn.Linear, received an nn.Linear; use KANLinear.from_linear")
     owners = Counter(
         id(p) for module in model.modules() for p in module.parameters(recurse=False)
-    )  # modules() gives a shared module once, so only ties between modules count
-    places: dict[nn.Linear, list[str]] = {}  # a shared module sits at several
+    )  # modules() yields a shared module once, so this counts only ties between modules
+    places: dict[nn.Linear, list[str]] = {}  # a shared module has several names
     for name, module in model.named_modules(remove_duplicate=False):
         if isinstance(module, nn.Linear):
             places.setdefault(module, []).append(name)
@@ -131,7 +132,7 @@ def replace_linear(
     hooked = [name for linear, names in chosen.items() for name in names if any(getattr(linear, hooks) for hooks in HOOKS)]
     if hooked:
         raise ValueError(f"model: expected blocks without hooks, received hooks on {', '.join(hooked)}; remove or filter them")
-    layers = [KANLinear.from_linear(linear, grid_size, degree, grid_range, base, backend) for linear in chosen]
+    layers = [KANLinear.from_linear(linear, grid_size, degree, grid_range, activation, backend) for linear in chosen]
     for names, layer in zip(chosen.values(), layers, strict=True):  # nothing raises from here on
         for name in names:
             model.set_submodule(name, layer)

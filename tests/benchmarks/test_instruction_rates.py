@@ -7,6 +7,7 @@ import pytest
 from benchmarks.instructions import rates
 
 
+@pytest.mark.proof
 @pytest.mark.skipif(shutil.which("nvcc") is None, reason="nvcc is not here")
 @pytest.mark.parametrize("architecture", ["sm_80", "sm_90a"])
 def test_it_compiles(architecture, tmp_path):

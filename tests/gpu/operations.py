@@ -3,23 +3,26 @@
 from collections.abc import Callable
 
 import torch
-from cases import ARGUMENTS, ORDERS, Case, make_inputs
+from contract.cases import Case, make_inputs
 from torch import Tensor
 
 from fastkan import ops
+from fastkan.ops import OPERATIONS
 
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
 
 def call(name: str, case: Case, tensors: dict, backend: str, nu: int = 0) -> Tensor:
-    operands = [tensors[k] for k in ARGUMENTS[name]]
-    return getattr(ops, name)(*operands, tensors["knots"], case.degree, case.base, backend, *(nu,) * ORDERS[name])
+    operands = [tensors[k] for k in OPERATIONS[name].tensors]
+    return getattr(ops, name)(
+        *operands, tensors["knots"], case.degree, case.activation, backend, *(nu,) * len(OPERATIONS[name].orders)
+    )
 
 
 def prepared(case: Case, dtype: torch.dtype, device: str, backend: str) -> tuple[dict, Callable[[], list[Tensor]]]:
     """The tensors, and a call of all five operations on them."""
     tensors = make_inputs(case, dtype, device)
-    return tensors, lambda: [call(name, case, tensors, backend) for name in ORDERS]
+    return tensors, lambda: [call(name, case, tensors, backend) for name in OPERATIONS]
 
 
 def same(answers: list[Tensor], others: list[Tensor]) -> bool:

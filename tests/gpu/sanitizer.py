@@ -29,13 +29,15 @@ ABSENT = "compute-sanitizer is not on this machine (it comes with the CUDA toolk
 def program(backend: str, device: str, quick: bool) -> int:
     """Every operation on cases of all kinds: odd sizes, several tiles, repeated knots, row weights; returns how many calls."""
     import torch
-    from cases import ORDERS, Case, make_inputs
+    from contract.cases import Case, make_inputs
     from gpu.operations import call
+
+    from fastkan.ops import OPERATIONS
 
     cases = [Case(7, 3, 4), Case(65, 37, 19), Case(9, 4, 3, degree=2, knots="spread", row_weight=True)]
     if not quick:
         cases += [
-            Case(8, 3, 2, grid_size=6, knots="repeated", base="identity"),
+            Case(8, 3, 2, grid_size=6, knots="repeated", activation="identity"),
             Case(130, 17, 19, grid_size=9),
             Case(3, 2, 513),
             Case(300, 3, 2, row_weight=True),
@@ -46,7 +48,7 @@ def program(backend: str, device: str, quick: bool) -> int:
     for case in cases:
         for dtype in (torch.float32, torch.float16, torch.bfloat16, torch.float64):
             tensors = make_inputs(case, dtype, device)
-            for name in ORDERS:
+            for name in OPERATIONS:
                 for nu in (0, 1):
                     answer = call(name, case, tensors, backend, nu)
                     assert answer.cpu().isfinite().all(), f"{name}, {case}, {dtype}, order {nu}"
@@ -148,14 +150,14 @@ def main() -> int:
         return 0
     import torch
 
-    from benchmarks.environment import environment, machine
+    from benchmarks.environment import environment, results_folder
 
     if not torch.cuda.is_available():
         print("tests/gpu/sanitizer.py: torch sees no CUDA device, so nothing was checked")
         return 1
     found = environment("cuda")
     records = check(options)
-    folder = options.folder or ROOT / "benchmarks" / "results" / machine(found)
+    folder = options.folder or results_folder(found)
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{date.today().isoformat()}-sanitizer.json"
     path.write_text(json.dumps({"environment": found, "records": records}, indent=1) + "\n", encoding="utf-8")

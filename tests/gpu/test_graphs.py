@@ -5,10 +5,11 @@ The reference is left out: whether PyTorch's own operators can be captured is Py
 
 import pytest
 import torch
-from cases import ORDERS, Case, make_inputs
+from contract.cases import Case, make_inputs
 from gpu.operations import DTYPES, call
 
 import fastkan
+from fastkan.ops import OPERATIONS
 
 pytestmark = pytest.mark.gpu
 CASE = Case(257, 19, 33, row_weight=True)
@@ -28,7 +29,7 @@ def captured(function):
     return graph, outputs
 
 
-@pytest.mark.parametrize("name", ORDERS)
+@pytest.mark.parametrize("name", OPERATIONS)
 @pytest.mark.parametrize("dtype", DTYPES, ids=lambda dtype: str(dtype).removeprefix("torch."))
 def test_operation(name, dtype, fused):
     tensors = make_inputs(CASE, dtype, "cuda")

@@ -31,7 +31,7 @@ def tensors(sizes, device, dtype):
     x = torch.rand(B, I, **random).mul_(2.4).sub_(1.2)
     weight = torch.randn(I, SLOTS, O, **random).div_(I**0.5)
     g = torch.randn(B, O, **random).div_(max(1, B) ** 0.5)
-    knots = fastkan.grid.uniform(I, GRID_SIZE, DEGREE, (-1, 1)).to(device, torch.float32)
+    knots = fastkan.splines.knots.uniform(I, GRID_SIZE, DEGREE, (-1, 1)).to(device, torch.float32)
     return x, weight, g, knots
 
 

@@ -2,17 +2,18 @@
 
 import pytest
 import torch
-from cases import ORDERS, Case, make_inputs
+from contract.cases import Case, make_inputs
 from gpu.operations import DTYPES, call
 
 import fastkan
+from fastkan.ops import OPERATIONS
 
 pytestmark = pytest.mark.gpu
 REPEATS = 100
 CASES = (Case(65, 37, 19, row_weight=True), Case(700, 9, 33, row_weight=True), Case(4096, 64, 128), Case(20000, 8, 16))
 
 
-@pytest.mark.parametrize("name", ORDERS)
+@pytest.mark.parametrize("name", OPERATIONS)
 @pytest.mark.parametrize("dtype", DTYPES, ids=lambda dtype: str(dtype).removeprefix("torch."))
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_operation(name, dtype, case, serving):

@@ -2,11 +2,12 @@
 
 import pytest
 import torch
-from cases import ORDERS, Case, make_inputs
+from contract.cases import Case, make_inputs
 from gpu.operations import call, prepared, same
 
 import fastkan
 from fastkan.functional import kan_linear
+from fastkan.ops import OPERATIONS
 
 pytestmark = pytest.mark.gpu
 CASE = Case(300, 17, 40, row_weight=True)
@@ -17,7 +18,7 @@ def many_gpus():
     return pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs a second GPU")
 
 
-@pytest.mark.parametrize("name", ORDERS)
+@pytest.mark.parametrize("name", OPERATIONS)
 def test_producer_on_another_stream(name, serving):
     """x arrives late from one stream; the operation, on a second, waits for it because that stream does."""
     tensors, late = make_inputs(CASE, torch.float32, "cuda"), make_inputs(CASE, torch.float32, "cuda", seed=1)

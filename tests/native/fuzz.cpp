@@ -38,8 +38,8 @@ Problem draw_problem(bool large) {
     p.batch = draw_size(large), p.in_features = draw_size(large), p.out_features = draw_size(large);
   } while (double(p.batch) * p.in_features * (p.out_features + 16) > limit ||
            double(p.in_features) * p.slots() * std::max(p.slots(), p.out_features) > limit);
-  p.base = Base(whole(0, 5));
-  const int64_t highest = max_base_order(p.base) < 0 ? p.degree + 2 : max_base_order(p.base);
+  p.activation = kActivations[whole(0, int64_t(std::size(kActivations)) - 1)];
+  const int64_t known = highest_order(p.activation), highest = known < 0 ? p.degree + 2 : known;
   p.nu = chance(2) ? 0 : whole(0, highest);
   p.mu = chance(2) ? p.nu : whole(0, highest);
   return p;

@@ -4,7 +4,7 @@
 #include <array>
 #include <cstring>
 
-#include "cpu/cpu.h"
+#include "cpu/operations.h"
 #include "tensors.h"
 
 namespace fastkan::test {
@@ -84,19 +84,20 @@ Results<T> on_cpu(Case<T>& c, int threads, T unwritten = T(7), int shift = 0) {
       joint(out[kJointForward], values, shift);
   cpu.forward(p, x.source(), weight.source(), r, knots, y.target());
   if (c.together) {
-    cpu.gradients(p, p.mu, x.source(), weight.source(), g.source(), r, knots,
-                  {grad_input.target(), grad_weight.target(), c.weighted ? row_gradient.target() : Target{},
-                   joint.target()});
+    cpu.fused_gradients(p, p.mu, x.source(), weight.source(), g.source(), r, knots,
+                        {grad_input.target(), grad_weight.target(),
+                         c.weighted ? row_gradient.target() : Target{}, joint.target()});
     if (!c.weighted)
-      cpu.gradients(p, p.nu, x.source(), weight.source(), g.source(), {}, knots,
-                    {row_gradient.target(), {}, {}, {}});
+      cpu.fused_gradients(p, p.nu, x.source(), weight.source(), g.source(), {}, knots,
+                          {row_gradient.target(), {}, {}, {}});
   } else {
-    cpu.gradients(p, p.mu, x.source(), weight.source(), g.source(), {}, knots,
-                  {grad_input.target(), {}, {}, {}});
-    cpu.gradients(p, 0, x.source(), {}, g.source(), r, knots, {{}, grad_weight.target(), {}, {}});
-    cpu.gradients(p, p.nu, x.source(), weight.source(), g.source(), {}, knots,
-                  {row_gradient.target(), {}, {}, {}});
-    cpu.gradients(p, p.mu, x.source(), weight.source(), g.source(), r, knots, {{}, {}, {}, joint.target()});
+    cpu.fused_gradients(p, p.mu, x.source(), weight.source(), g.source(), {}, knots,
+                        {grad_input.target(), {}, {}, {}});
+    cpu.fused_gradients(p, 0, x.source(), {}, g.source(), r, knots, {{}, grad_weight.target(), {}, {}});
+    cpu.fused_gradients(p, p.nu, x.source(), weight.source(), g.source(), {}, knots,
+                        {row_gradient.target(), {}, {}, {}});
+    cpu.fused_gradients(p, p.mu, x.source(), weight.source(), g.source(), r, knots,
+                        {{}, {}, {}, joint.target()});
   }
   cpu.gram(p, x.source(), r, knots, out[kGram].data());
   cpu.quadratic(p, x.source(), c.form.data(), knots, out[kQuadratic].data());
@@ -104,9 +105,9 @@ Results<T> on_cpu(Case<T>& c, int threads, T unwritten = T(7), int shift = 0) {
   return out;
 }
 
-// f_m^(nu)(x[b,i]) as a dense [B, I, M] table. The magnitudes of an x's splines are all their sum, of those
-// too that would need knots from beyond the ends: a core may take differences of neighbouring coefficients
-// before it multiplies, and those of absent splines are 0.
+// f_m^(nu)(x[b,i]) as a [B, I, M] table of all slots. The magnitudes of an x's splines are all their sum, of
+// those too that would need knots from beyond the ends: a core may take differences of neighbouring
+// coefficients before it multiplies, and those of absent splines are 0.
 template <class T>
 std::vector<Definition> slot_table(const Case<T>& c, int64_t nu) {
   const Problem& p = c.problem;
@@ -124,8 +125,8 @@ std::vector<Definition> slot_table(const Case<T>& c, int64_t nu) {
       if (m >= 0 && m < p.splines()) table.push_back(spline);
     }
     for (int64_t m = 0; m < p.splines(); ++m) table[n * p.slots() + m].magnitude = total;
-    const long double base = base_value(p.base, nu, (long double)(c.x[n]));
-    table.push_back({base, std::abs(base) + (p.base == Base::zero ? 0 : 1)});
+    const long double base = activation_derivative(p.activation, nu, (long double)(c.x[n]));
+    table.push_back({base, std::abs(base) + derivative_size(p.activation, nu)});
   }
   return table;
 }

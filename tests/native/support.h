@@ -10,7 +10,7 @@
 #include <random>
 #include <vector>
 
-#include "basis.h"
+#include "core/splines.h"
 
 namespace fastkan::test {
 
@@ -36,6 +36,21 @@ inline double uniform(double low, double high) {
 // One of low .. high
 inline int64_t whole(int64_t low, int64_t high) {
   return std::uniform_int_distribution<int64_t>(low, high)(generator());
+}
+
+constexpr Activation kActivations[] = {
+#define FASTKAN_NAME(name) Activation::name,
+    FASTKAN_ACTIVATIONS(FASTKAN_NAME)
+#undef FASTKAN_NAME
+};
+
+// How large the derivatives of an activation grow. The largest are those of tanh, about nu! / (pi / 2)^nu:
+// its poles lie pi / 2 from 0.
+inline double derivative_size(Activation activation, int64_t nu) {
+  if (activation == Activation::zero) return 0;
+  return highest_order(activation) < 0
+             ? 1
+             : std::max(1.0, std::tgamma(double(nu) + 1) / std::pow(1.5, double(nu)));
 }
 
 enum class Spacing { uniform, random, repeated };

@@ -1,7 +1,7 @@
 // Tensors for the tests: heap blocks of exact size, stored as numbers of 16 bit too.
 #pragma once
 
-#include "storage.h"
+#include "core/storage.h"
 #include "support.h"
 
 namespace fastkan::test {

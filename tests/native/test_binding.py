@@ -1,4 +1,4 @@
-"""The promises of the binding of the compiled core: arguments, threads, fork."""
+"""The promises of the binding of the native module: arguments, threads, fork."""
 
 import itertools
 import os
@@ -10,6 +10,7 @@ from types import ModuleType
 
 import numpy as np
 import pytest
+from limits import HANG
 
 HERE = Path(__file__).resolve().parent
 
@@ -43,9 +44,9 @@ def forward_arguments(batch: int = 300, features: int = 40, outputs: int = 50) -
         (8, 65537, "num_knots must be at most 65536 for backend cpu, got 65537"),
         (9, 0, r"degree must be 1\.\.8, got 0"),
         (9, 9, r"degree must be 1\.\.8, got 9"),
-        (10, "swish", "base must be one of silu, .*, got 'swish'"),
+        (10, "swish", "activation must be one of silu, .*, got 'swish'"),
         (11, -1, "nu must be at least 0, got -1"),
-        (11, 5, "derivative order of base 'silu' must be at most 4, got 5"),
+        (11, 9, "derivative order of activation 'silu' must be at most 8, got 9"),
         (12, "int8", "dtype must be float32, float64, bfloat16 or float16, got 'int8'"),
         (13, "float32", "dtype and value_dtype must be both float64 or neither, got one of each"),
         (14, 0, r"threads must be 1\.\.1024, got 0"),
@@ -67,7 +68,7 @@ def test_the_largest_grid(core: ModuleType) -> None:
         "knots": np.linspace(-1, 1, 65536)[None],
         "y": np.full((4, 1), np.nan),
     }
-    arrays["weight"][:, -1] = 0  # no base
+    arrays["weight"][:, -1] = 0  # no base slot
     x, weight, knots, y = (array.ctypes.data for array in arrays.values())
     core.cpu_forward(x, weight, 0, knots, y, 4, 1, 1, 65536, 3, "zero", 0, "float64", "float64", 1)
     np.testing.assert_allclose(arrays["y"][:, 0], [1, 1, 0, 0], atol=1e-12)  # splines sum to 1, and to 0 outside
@@ -75,16 +76,16 @@ def test_the_largest_grid(core: ModuleType) -> None:
 
 def test_empty_tensors_need_no_address(core: ModuleType) -> None:
     core.cpu_forward(0, 0, 0, 0, 0, 0, 0, 0, 8, 3, "silu", 0, "float32", "float32", 2)
-    core.cpu_gradients(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 8, 3, "silu", 0, 1, "bfloat16", "float16", 2)
+    core.cpu_fused_gradients(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 8, 3, "silu", 0, 1, "bfloat16", "float16", 2)
     core.cpu_gram(0, 0, 0, 0, 0, 0, 8, 3, "silu", 0, 1, "float16", 2)
     core.cpu_quadratic(0, 0, 0, 0, 0, 0, 8, 3, "silu", 0, 1, "float64", 2)
 
 
-RESULTS = ("grad_input", "grad_weight", "grad_row_weight", "joint")  # where cpu_gradients writes, from its argument 5 on
+RESULTS = ("grad_input", "grad_weight", "grad_row_weight", "joint")  # where cpu_fused_gradients writes, from its argument 5 on
 
 
 def gradients_arguments() -> tuple[list, dict[str, np.ndarray]]:
-    """Arguments of cpu_gradients with one thread, and the arrays they point to."""
+    """Arguments of cpu_fused_gradients with one thread, and the arrays they point to."""
     (x, weight, _, knots, _, batch, features, outputs, *settings), arrays = forward_arguments()
     random = np.random.default_rng(1)
     arrays["g"], arrays["row_weight"] = random.normal(size=(batch, outputs)), random.normal(size=(batch, features))
@@ -104,7 +105,7 @@ def test_a_result_without_address_is_not_wanted(core: ModuleType, wanted: tuple[
             arguments[position] = 0
     if set(wanted) <= {"grad_weight"}:
         arguments[1] = 0  # the weight
-    core.cpu_gradients(*arguments)
+    core.cpu_fused_gradients(*arguments)
     for name in RESULTS:
         assert np.isfinite(arrays[name]).all() if name in wanted else np.isnan(arrays[name]).all()
 
@@ -119,7 +120,7 @@ def test_a_result_without_address_is_not_wanted(core: ModuleType, wanted: tuple[
         (6, 4, "grad_weight must be aligned to 8 bytes, got 4"),
         (7, 4, "grad_row_weight must be aligned to 8 bytes, got 4"),
         (8, 4, "y must be aligned to 8 bytes, got 4"),
-        (16, 5, "derivative order of base 'silu' must be at most 4, got 5"),
+        (16, 9, "derivative order of activation 'silu' must be at most 8, got 9"),
         (17, "float32", "dtype and value_dtype must be both float64 or neither, got one of each"),
     ],
 )
@@ -127,7 +128,7 @@ def test_a_wrong_argument_of_the_gradients_is_named(core: ModuleType, position: 
     arguments, _arrays = gradients_arguments()
     arguments[position] = value
     with pytest.raises(ValueError, match=message):
-        core.cpu_gradients(*arguments)
+        core.cpu_fused_gradients(*arguments)
 
 
 def test_threads_do_not_change_a_bit(core: ModuleType) -> None:
@@ -149,7 +150,7 @@ def test_threads_do_not_change_a_bit(core: ModuleType) -> None:
 
 FORKS = """
 import os, sys
-sys.path.insert(0, sys.argv[1])
+sys.path[:0] = sys.argv[1:]
 from test_binding import forward_arguments
 from fastkan import _C
 arguments, arrays = forward_arguments()
@@ -168,4 +169,4 @@ for _ in range(20):
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
 def test_a_forked_child_still_works(core: ModuleType) -> None:
     """OpenMP's pool does not survive a fork: without care the first call of the child hangs."""
-    subprocess.run([sys.executable, "-c", FORKS, HERE], check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", FORKS, HERE, HERE.parent], check=True, timeout=HANG)

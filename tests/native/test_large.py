@@ -75,10 +75,11 @@ def gradients(core: ModuleType, x: np.ndarray, weight: np.ndarray, g: np.ndarray
     knots = np.tile(np.arange(-2, 3, dtype=np.float32), (x.shape[1], 1))
     grad_weight = np.full_like(weight, np.nan)
     pointers = (*(a.ctypes.data for a in (x, weight, g)), 0, *(a.ctypes.data for a in (knots, grad_input, grad_weight)))
-    core.cpu_gradients(*pointers, 0, 0, *x.shape, g.shape[1], *SETTINGS, 0, 1, "float32", "float32", 2)
+    core.cpu_fused_gradients(*pointers, 0, 0, *x.shape, g.shape[1], *SETTINGS, 0, 1, "float32", "float32", 2)
     return grad_weight
 
 
+@pytest.mark.proof
 def test_many_inputs(core, zeros, window):
     """x and grad_input: rows of zeros, and one that differs at the very end."""
     weight, last = random(WIDE, SLOTS, 1), random(1, WIDE)

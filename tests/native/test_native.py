@@ -1,50 +1,36 @@
-"""The compiled core as host programs, under sanitizers and once per instruction set."""
+"""The CPU core as host programs, under sanitizers and once per instruction set."""
 
-import os
 import platform
 import re
-import shlex
-import shutil
-import subprocess
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from compilers import CPU, HERE, KERNELS, ROOT, STANDARD, compile_all, compiler, drivers, host_command, run, works
 
-HERE = Path(__file__).resolve().parent
-ROOT = HERE.parents[1]
-CPU = ROOT / "csrc" / "cpu"
-WARNINGS = ["-std=c++17", "-O1", "-g1", "-Wall", "-Wextra", "-Werror", "-Wno-unknown-pragmas", f"-I{ROOT / 'csrc'}"]
+WARNINGS = [*STANDARD, "-O1", "-g1", "-Wall", "-Wextra", "-Werror", "-Wno-unknown-pragmas"]
 UNDEFINED = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
 # GCC takes three times as long over the kernels with these, and the address sanitizer sees what they would see.
-KERNELS = ["-fno-sanitize=null,alignment,object-size,pointer-overflow,vptr", "-Wno-psabi", "-Wno-maybe-uninitialized"]
-CASES = 100_000  # of fuzz, over all instruction sets
+FEWER = ["-fno-sanitize=null,alignment,object-size,pointer-overflow,vptr", "-Wno-psabi", "-Wno-maybe-uninitialized"]
+CASES = 25_000  # of fuzz, for each instruction set
+DRIVERS = ("operations", "workspace", "parallel")
 ISAS = ["avx512", "avx2", "baseline", "scalar"]  # scalar: the baseline of a compiler without vector extensions
+try:
+    from fastkan._C import cpu_isa
+
+    BEST = cpu_isa()
+except ImportError:
+    BEST = "baseline"
+ALONE = (BEST, "scalar")  # each in a core of its own, for make test; "any" is the best of the core that chooses
+EVERY_ISA = [isa if isa in ALONE else pytest.param(isa, marks=pytest.mark.proof) for isa in (*ISAS, "any")]
 
 
-def run(*command: object, **environment: str) -> subprocess.CompletedProcess[str]:
-    words = [str(word) for word in command]
-    return subprocess.run(words, check=False, capture_output=True, text=True, timeout=600, env=os.environ | environment)
-
-
-def compiles(command: list[str], folder: Path) -> bool:
-    probe = folder / "probe.cpp"
-    probe.write_text("int main() { return 0; }\n")
-    build = run(*command, probe, "-o", folder / "probe")
-    return build.returncode == 0 and run(folder / "probe").returncode == 0
-
-
-def compiler_with(folder: Path, *flags: str) -> list[str]:
+def sanitized(folder: Path, *flags: str) -> list[str]:
     """The C++ compiler with these flags, and OpenMP if it has that."""
-    named = os.environ.get("CXX")
-    found = shlex.split(named) if named else [path for path in map(shutil.which, ("c++", "g++", "clang++")) if path][:1]
-    if not found:
-        pytest.skip("no C++ compiler")
-    command = [*found, *WARNINGS, *flags]
-    if not compiles(command, folder):
-        pytest.skip(f"{found[0]} does not know {' '.join(flags)} here")
-    return [*command, "-fopenmp"] if compiles([*command, "-fopenmp"], folder) else command
+    command = [*host_command(), *WARNINGS, *flags]
+    if not works(command, folder):
+        pytest.skip(f"{command[0]} does not know {' '.join(flags)} here")
+    return [*command, "-fopenmp"] if works([*command, "-fopenmp"], folder) else command
 
 
 def isa_flags() -> dict[str, list[str]]:
@@ -58,17 +44,6 @@ def isa_flags() -> dict[str, list[str]]:
     return known
 
 
-def compile_all(compiler: list[str], folder: Path, jobs: dict[str, list[object]]) -> None:
-    """{object: what to compile it from}, two at a time."""
-
-    def compile_one(job: tuple[str, list[object]]) -> subprocess.CompletedProcess[str]:
-        return run(*compiler, *job[1], "-c", "-o", folder / job[0])
-
-    with ThreadPoolExecutor(2) as pool:
-        for result in pool.map(compile_one, jobs.items()):
-            assert result.returncode == 0, result.stderr
-
-
 def test_cmake_and_the_tests_know_the_same_instruction_sets() -> None:
     assert set(isa_flags()) == set(ISAS if platform.machine() in ("x86_64", "AMD64") else ISAS[2:])
 
@@ -77,34 +52,29 @@ def test_cmake_and_the_tests_know_the_same_instruction_sets() -> None:
 def run_program(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., str]:
     """Links a test program with the core, both under sanitizers, and runs it with an instruction set.
 
-    One core has all instruction sets and chooses among them; the other has single values only.
+    One core has all instruction sets and chooses among them; those of ALONE have one. A compiler takes a minute for each.
     """
     folder = tmp_path_factory.mktemp("native")
-    compiler = compiler_with(folder, *UNDEFINED)
+    compile_with = compiler(*sanitized(folder, *UNDEFINED))
     isas = isa_flags()
-    choice = ["-DFASTKAN_X86"] if "avx2" in isas else []
-    jobs: dict[str, list[object]] = {
-        f"kernels-{isa}.o": [*isas[isa], *KERNELS, CPU / "isa" / "kernels.cpp"]
-        for isa in sorted(isas, key=["scalar", "avx512", "avx2", "baseline"].index)
+    jobs: dict[str, list[object]] = {f"kernels-{isa}": [*isas[isa], *FEWER, KERNELS] for isa in isas}
+    jobs |= drivers(*DRIVERS)
+    jobs["dispatch-choice"] = [*(["-DFASTKAN_X86"] if "avx2" in isas else []), CPU / "dispatch.cpp"]
+    jobs |= {
+        f"dispatch-{isa}": [f"-DFASTKAN_ONLY={'baseline' if isa == 'scalar' else isa}", CPU / "dispatch.cpp"] for isa in ALONE
     }
-    for part in ("cpu", "workspace", "parallel"):
-        jobs[f"{part}.o"] = [CPU / f"{part}.cpp"]
-    jobs["isa.o"] = [*choice, CPU / "isa.cpp"]
-    jobs["isa-scalar.o"] = ["-DFASTKAN_ONLY=baseline", CPU / "isa.cpp"]
-    for program in ("test_basis", "test_operations", "test_threads", "fuzz"):
-        jobs[f"{program}.o"] = [HERE / f"{program}.cpp"]
-    compile_all(compiler, folder, jobs)
+    jobs |= {program: [HERE / f"{program}.cpp"] for program in ("test_splines", "test_operations", "test_threads", "fuzz")}
 
     def linked_and_run(program: str, isa: str, *arguments: object) -> str:
-        scalar = isa == "scalar"
-        path = folder / f"{program}{'-scalar' if scalar else ''}"
+        core = isa if isa in ALONE else "choice"
+        path = folder / f"{program}-{core}"
         if not path.exists():
-            chosen = ["isa-scalar", "kernels-scalar"] if scalar else ["isa", *(f"kernels-{i}" for i in isas if i != "scalar")]
-            objects = [folder / f"{name}.o" for name in (program, "cpu", "workspace", "parallel", *chosen)]
-            build = run(*compiler, *objects, "-o", path)
-            assert build.returncode == 0, build.stderr
-        result = run(path, *arguments, FASTKAN_ISA="" if scalar else isa)
-        if not scalar and "FASTKAN_ISA must be one of" in result.stderr:
+            kernels = [isa] if isa in ALONE else [name for name in isas if name != "scalar"]
+            parts = [program, *DRIVERS, f"dispatch-{core}", *(f"kernels-{name}" for name in kernels)]
+            compile_all(compile_with, folder, {name: jobs[name] for name in parts if not (folder / f"{name}.o").exists()})
+            compile_with(*(folder / f"{name}.o" for name in parts), "-o", path)
+        result = run(path, *arguments, FASTKAN_ISA="" if isa in (*ALONE, "any") else isa)
+        if "FASTKAN_ISA must be one of" in result.stderr:
             pytest.skip(f"this machine has no {isa}")
         assert result.returncode == 0, result.stdout + result.stderr
         return result.stdout
@@ -112,39 +82,38 @@ def run_program(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., str]:
     return linked_and_run
 
 
-def test_basis(run_program: Callable[..., str]) -> None:
+def test_splines(run_program: Callable[..., str]) -> None:
     """Intervals, splines and activations, which the core shares with CUDA."""
-    run_program("test_basis", "baseline")
+    run_program("test_splines", "scalar")
 
 
-@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("isa", EVERY_ISA)
 def test_operations(isa: str, run_program: Callable[..., str]) -> None:
     """The operations against their definitions."""
     run_program("test_operations", isa)
 
 
-@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("isa", EVERY_ISA)
 def test_threads(isa: str, run_program: Callable[..., str]) -> None:
     run_program("test_threads", isa)
 
 
-@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("isa", EVERY_ISA)
 def test_random_cases(isa: str, run_program: Callable[..., str]) -> None:
-    count = CASES // len(ISAS)
-    run_program("fuzz", isa, ISAS.index(isa) * count, count)
+    run_program("fuzz", isa, [*ISAS, "any"].index(isa) * CASES, CASES)
 
 
+@pytest.mark.proof
 def test_no_data_race(tmp_path: Path) -> None:
     """Under the thread sanitizer; std_threads.cpp takes the place of OpenMP, which it does not understand."""
-    compiler = [flag for flag in compiler_with(tmp_path, "-fsanitize=thread") if flag != "-fopenmp"]
+    command = [flag for flag in sanitized(tmp_path, "-fsanitize=thread") if flag != "-fopenmp"]
     jobs: dict[str, list[object]] = {
-        "kernels.o": [*isa_flags()["baseline"], *KERNELS, CPU / "isa" / "kernels.cpp"],
-        "isa.o": ["-DFASTKAN_ONLY=baseline", CPU / "isa.cpp"],
+        "kernels": [*isa_flags()["baseline"], *FEWER, KERNELS],
+        "dispatch": ["-DFASTKAN_ONLY=baseline", CPU / "dispatch.cpp"],
+        **drivers("operations", "workspace"),
+        **{name: [HERE / f"{name}.cpp"] for name in ("std_threads", "test_threads")},
     }
-    for source in (CPU / "cpu.cpp", CPU / "workspace.cpp", HERE / "std_threads.cpp", HERE / "test_threads.cpp"):
-        jobs[f"{source.stem}.o"] = [source]
-    compile_all(compiler, tmp_path, jobs)
-    build = run(*compiler, *(tmp_path / name for name in jobs), "-o", tmp_path / "test_threads")
-    assert build.returncode == 0, build.stderr
+    objects = compile_all(compiler(*command), tmp_path, jobs)
+    compiler(*command)(*objects, "-o", tmp_path / "test_threads")
     result = run(tmp_path / "test_threads")
     assert result.returncode == 0, result.stdout + result.stderr

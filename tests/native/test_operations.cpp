@@ -31,8 +31,9 @@ void test_case(const Problem& problem, Spacing spacing, bool weighted, bool toge
 void test_storage(Stored stored) {
   int n = 0;
   for (const auto& shape : {std::array<int64_t, 3>{33, 3, 5}, {70, 17, 16}, {5, 2, 64}, {600, 2, 515}}) {
-    Case<float> c = make_case<float>({shape[0], shape[1], shape[2], 12, 3, Base(n % 6), n % 3, n % 2},
-                                     Spacing::uniform, n % 2);
+    Case<float> c = make_case<float>(
+        {shape[0], shape[1], shape[2], 12, 3, kActivations[n % int(std::size(kActivations))], n % 3, n % 2},
+        Spacing::uniform, n % 2);
     c.stored = stored;
     c.together = n++ != 1;
     const Results<float> serial = on_cpu(c, 1);
@@ -63,11 +64,11 @@ void test_rounding() {
   CHECK(narrowed(-3.4e38f, Storage::bfloat16) == 0xff80, "infinity");
 }
 
-// A NaN makes its row, its input's gradients and its own element NaN, and nothing else, whatever the base and
-// the order.
+// A NaN makes its row, its input's gradients and its own element NaN, and nothing else, whatever the
+// activation and the order.
 template <class T>
-void test_nan(Base base, int64_t nu) {
-  const Problem problem{3, 2, 4, 12, 3, base, nu, 0};
+void test_nan(Activation activation, int64_t nu) {
+  const Problem problem{3, 2, 4, 12, 3, activation, nu, 0};
   Case<T> c = make_case<T>(problem, Spacing::uniform, true);
   c.x[1 * 2 + 1] = std::numeric_limits<T>::quiet_NaN();  // row 1, input 1
   c.together = nu == 1;
@@ -91,18 +92,20 @@ void test_type() {
   for (const auto& shape : shapes)
     for (const int degree : {1, 3, 8})
       for (const int grid : {1, 5, 16}) {
-        const auto base = Base(n % 6);
-        const Problem problem{shape[0], shape[1], shape[2], grid + 2 * degree + 1,
-                              degree,   base,     n % 5,    n % 3};
+        const Activation activation = kActivations[n % int(std::size(kActivations))];
+        const Problem problem{shape[0], shape[1],   shape[2], grid + 2 * degree + 1,
+                              degree,   activation, n % 5,    n % 3};
         test_case<T>(problem, Spacing(n % 3), n % 2 == 0, n % 7 < 3);
         ++n;
       }
-  test_case<T>({1100, 2, 9, 80, 3, Base::silu, 0, 1}, Spacing::random, false, true);   // a search, two tiles
-  test_case<T>({8200, 1, 3, 12, 3, Base::silu, 0, 0}, Spacing::uniform, false, true);  // rows in two parts
-  for (const int64_t inputs : {30, 70})  // F beside X and A in smaller tiles, and not beside them
-    test_case<T>({700, inputs, 17, 12, 3, Base::silu, 1, 2}, Spacing::uniform, true, true);
-  for (const Base base : {Base::silu, Base::zero, Base::relu})
-    for (const int64_t nu : {0, 1, 4}) test_nan<T>(base, nu);
+  test_case<T>({1100, 2, 9, 80, 3, Activation::silu, 0, 1}, Spacing::random, false,
+               true);  // a search, two tiles
+  test_case<T>({8200, 1, 3, 12, 3, Activation::silu, 0, 0}, Spacing::uniform, false,
+               true);                    // rows in two parts
+  for (const int64_t inputs : {30, 70})  // forward beside the gradients in smaller tiles, and not beside them
+    test_case<T>({700, inputs, 17, 12, 3, Activation::silu, 1, 2}, Spacing::uniform, true, true);
+  for (const Activation activation : {Activation::silu, Activation::zero, Activation::relu})
+    for (const int64_t nu : {0, 1, 4}) test_nan<T>(activation, nu);
 }
 
 }  // namespace

@@ -54,7 +54,7 @@ void test_nested() {
 
 template <class T>
 Case<T> make_case(int64_t batch, int64_t in_features, int64_t out_features) {
-  Case<T> c({batch, in_features, out_features, 12, 3, Base::silu, 0, 1}, true);
+  Case<T> c({batch, in_features, out_features, 12, 3, Activation::silu, 0, 1}, true);
   const std::vector<T> knots = make_knots<T>(Spacing::uniform, 5, 3);
   for (int64_t n = 0; n < c.knots.size(); ++n) c.knots[n] = knots[n % c.problem.num_knots];
   for (T& x : c.x) x = T(uniform(-2, 2));
@@ -88,8 +88,8 @@ void test_callers(int64_t batch, int64_t in_features, int64_t out_features) {
 int main() {
   fastkan::test::test_callers<float>(601, 17, 20);  // enough work for more than one thread
   fastkan::test::test_callers<double>(600, 17, 20);
-  fastkan::test::test_callers<float>(8193, 2, 20);  // A in parts
-  fastkan::test::test_callers<float>(2049, 9, 4);   // narrow, where there is AVX-512
+  fastkan::test::test_callers<float>(8193, 2, 20);  // grad_weight in parts
+  fastkan::test::test_callers<float>(2049, 9, 4);   // few outputs: in lanes, where there is AVX-512
   fastkan::test::test_callers<double>(2049, 9, 4);
   fastkan::test::test_every_index_once();
   fastkan::test::test_an_exception_arrives();

@@ -10,7 +10,8 @@ import pytest
 import torch
 from torch import nn
 
-from fastkan import KANLinear, grid
+from fastkan import KANLinear
+from fastkan.splines import knots as grids
 
 DTYPES = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
 
@@ -33,7 +34,9 @@ def assert_same_state(a, b):
 @pytest.mark.parametrize("in_features, out_features", [(3, 4), (1, 1), (0, 4), (3, 0), (np.int64(3), np.int64(4))])
 def test_parameters_have_the_documented_shapes(in_features, out_features, bias):
     layer = KANLinear(in_features, out_features, bias=bias, grid_size=6, degree=2)
-    shapes = {name: tuple(tensor.shape) for name, tensor in layer.state_dict().items()}
+    tensors = dict(layer.named_parameters()) | dict(layer.named_buffers())
+    shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    assert layer.state_dict().keys() == shapes.keys() | {"_extra_state"}
     want = {"weight": (in_features, 9, out_features), "bias": (out_features,), "knots": (in_features, 11)}
     assert shapes == {name: shape for name, shape in want.items() if bias or name != "bias"}
     assert {name for name, _ in layer.named_parameters()} == shapes.keys() - {"knots"}
@@ -77,7 +80,7 @@ REFUSED = {
     r"grid_range: expected finite .* received \(1, 2, 3\)": {"grid_range": (1, 2, 3)},
     r"grid_range: expected finite .* received 'ab'": {"grid_range": "ab"},
     r"grid_range: expected grid cells that torch.float32 can tell apart": {"grid_range": (1e6, 1e6 + 0.01)},
-    "base: expected one of silu, .*, received 'sin'": {"base": "sin"},
+    "activation: expected one of silu, .*, received 'sin'": {"activation": "sin"},
     "backend: expected one of .*, received 'fast'": {"backend": "fast"},
     "dtype: expected a real floating dtype, received torch.int32": {"dtype": torch.int32},
     "dtype: expected a real floating dtype, received torch.complex64": {"dtype": torch.complex64},
@@ -91,9 +94,9 @@ def test_a_wrong_argument_is_named(message, changes):
 
 
 def test_repr_names_what_matters():
-    want = "KANLinear(in_features=3, out_features=4, bias=False, grid_size=7, degree=2, base='gelu'"
-    assert repr(KANLinear(3, 4, False, 7, 2, base="gelu")) == f"{want})"
-    assert repr(KANLinear(3, 4, False, 7, 2, base="gelu", backend="reference")) == f"{want}, backend='reference')"
+    want = "KANLinear(in_features=3, out_features=4, bias=False, grid_size=7, degree=2, activation='gelu'"
+    assert repr(KANLinear(3, 4, False, 7, 2, activation="gelu")) == f"{want})"
+    assert repr(KANLinear(3, 4, False, 7, 2, activation="gelu", backend="reference")) == f"{want}, backend='reference')"
 
 
 # ---- the call
@@ -195,7 +198,7 @@ def test_casts_never_round_the_knots_below_float32(cast, backend):
 def test_meta_to_empty_and_reset_give_a_fresh_layer(dtype):
     with torch.device("meta"):
         layer = KANLinear(3, 4, grid_range=(-2.0, 1.0))
-    assert {tensor.device.type for tensor in layer.state_dict().values()} == {"meta"}
+    assert {tensor.device.type for tensor in (*layer.parameters(), *layer.buffers())} == {"meta"}
     assert layer(torch.empty(5, 3, device="meta")).shape == (5, 4)
     layer.to(dtype).to_empty(device="cpu")
     torch.manual_seed(1)
@@ -215,7 +218,7 @@ def test_reset_after_refine_keeps_the_grid_size_and_restores_range():
     layer.update_grid(10 * torch.randn(50, 3))
     layer.refine(8)
     layer.reset_parameters()
-    assert torch.equal(layer.knots, grid.uniform(3, 8, 3, (-1.0, 1.0)).float())
+    assert torch.equal(layer.knots, grids.uniform(3, 8, 3, (-1.0, 1.0)).float())
 
 
 def saved_and_loaded(layer):
@@ -266,3 +269,12 @@ def test_parameters_to_vector_round_trip():
     assert vector.numel() == 3 * 9 * 4 + 4
     nn.utils.vector_to_parameters(vector, other.parameters())
     assert_same_state(layer, other)
+
+
+def test_an_initialiser_of_torch_fills_the_base_weights_with_the_right_fans():
+    layer = KANLinear(400, 100)
+    layer.reset_parameters(nn.init.xavier_normal_)
+    assert float(layer.weight[:, -1].detach().std()) == pytest.approx((2 / 500) ** 0.5, rel=0.02)
+    assert layer.weight[:, :-1].detach().abs().max() < 0.01
+    layer.reset_parameters(lambda weight: nn.init.kaiming_uniform_(weight, a=5**0.5))
+    assert float(layer.weight[:, -1].detach().abs().max()) == pytest.approx(1 / 20, rel=0.01)

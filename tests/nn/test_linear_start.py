@@ -5,8 +5,9 @@ import torch
 from scipy import stats
 from torch import nn
 
-from fastkan import KAN, KANLinear, grid, reference
-from fastkan.bases import BASES
+from fastkan import KAN, KANLinear, reference
+from fastkan.splines import knots as grids
+from fastkan.splines.activations import ACTIVATIONS
 
 DTYPES = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
 
@@ -25,8 +26,8 @@ def test_bias_starts_at_zero_and_base_weights_are_uniform():
 @pytest.mark.parametrize("grid_size, degree", [(5, 3), (3, 1), (8, 2), (20, 5)])
 def test_splines_start_as_uniform_noise_at_the_grid_points(grid_size, degree):
     layer = KANLinear(64, 64, grid_size=grid_size, degree=degree, dtype=torch.float64)
-    points = grid.grid_points(layer.knots, degree)
-    values = torch.einsum("bis,iso->bio", reference.basis(points.T, layer.knots, degree), layer.weight[:, :-1]).detach()
+    points = grids.grid_points(layer.knots, degree)
+    values = torch.einsum("bis,iso->bio", reference.splines(points.T, layer.knots, degree), layer.weight[:, :-1]).detach()
     unit = 0.3 / grid_size / 8  # pykan's noise_scale / G, scale_sp = 1 / sqrt(I)
     assert values.abs().max() <= 0.5 * unit * (1 + 1e-9)
     assert stats.kstest(values.flatten().numpy() / unit, "uniform", (-0.5, 1)).pvalue > 1e-3
@@ -61,17 +62,17 @@ def test_the_function_is_pykans_for_the_same_coefficients(backend):
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("degree", [1, 2, 3, 4, 5])
-@pytest.mark.parametrize("base", BASES)
-def test_from_linear_is_the_same_function(base, degree, dtype, backend):
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_from_linear_is_the_same_function(activation, degree, dtype, backend):
     linear = nn.Linear(6, 5, dtype=dtype)
-    layer = KANLinear.from_linear(linear, degree=degree, base=base, backend=backend)
+    layer = KANLinear.from_linear(linear, degree=degree, activation=activation, backend=backend)
     assert layer.weight.dtype == dtype
-    reach = 1000 if base == "identity" else 1  # elsewhere the splines end with the grid
+    reach = 1000 if activation == "identity" else 1  # elsewhere the splines end with the grid
     x = (reach * (2 * torch.rand(50, 6) - 1)).to(dtype)
     weight, bias = linear.weight.detach().double(), linear.bias.detach().double()
     exact = nn.functional.linear(x.double(), weight, bias)
     scale = float((x.double().abs() @ weight.abs().T + bias.abs()).max())
-    abscissae = 1 if base == "identity" else float(layer.knots.abs().max())
+    abscissae = 1 if activation == "identity" else float(layer.knots.abs().max())
     # Roundings of the answer and of bias, the coefficients' own, and p + 1 terms an input in the compute dtype.
     units = 3 * torch.finfo(dtype).eps + 8 * (degree + 1) * torch.finfo(layer.knots.dtype).eps
     assert (layer(x).double() - exact).abs().max() <= units * abscissae * scale
@@ -81,20 +82,26 @@ def test_from_linear_is_the_same_function(base, degree, dtype, backend):
 @pytest.mark.parametrize("bias", [True, False])
 def test_from_linear_keeps_mode_gradients_and_bias(trained, bias):
     linear = nn.Linear(3, 4, bias=bias).train(trained).requires_grad_(trained)
-    layer = KANLinear.from_linear(linear, grid_size=7, degree=2, grid_range=(-3, 3), base="silu", backend="reference")
+    layer = KANLinear.from_linear(linear, grid_size=7, degree=2, grid_range=(-3, 3), activation="silu", backend="reference")
     assert layer.training is trained
     assert {parameter.requires_grad for parameter in layer.parameters()} == {trained}
     assert (layer.bias is not None) is bias
-    assert (layer.grid_size, layer.degree, layer.grid_range, layer.base, layer.backend) == (7, 2, (-3, 3), "silu", "reference")
+    assert (layer.grid_size, layer.degree, layer.grid_range, layer.activation, layer.backend) == (
+        7,
+        2,
+        (-3, 3),
+        "silu",
+        "reference",
+    )
     if bias:
         assert layer.bias.data_ptr() != linear.bias.data_ptr()
 
 
 def test_from_linear_of_a_meta_or_empty_linear():
-    assert KANLinear.from_linear(nn.Linear(3, 4, device="meta"), base="silu").weight.is_meta
+    assert KANLinear.from_linear(nn.Linear(3, 4, device="meta"), activation="silu").weight.is_meta
     with pytest.warns(UserWarning, match="zero-element"):
         empty = nn.Linear(3, 0)
-    assert KANLinear.from_linear(empty, base="silu").weight.shape == (3, 9, 0)
+    assert KANLinear.from_linear(empty, activation="silu").weight.shape == (3, 9, 0)
 
 
 @pytest.mark.parametrize("received", [nn.Conv1d(3, 4, 1), None, KAN])

@@ -9,7 +9,8 @@ from layers import DEGREES, UNIT, change, random_layer, values
 from scipy.interpolate import BSpline
 from torch import nn
 
-from fastkan import KANLinear, grid
+from fastkan import KANLinear
+from fastkan.splines import knots as grids
 
 
 def column(*values):
@@ -43,6 +44,9 @@ SAMPLES = {
 }
 
 
+OUTSIDE = {SAMPLES["clump"]: 1}  # its one outlier
+
+
 @pytest.mark.parametrize("eps", [0.0, 0.02, 1.0])
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("draw", SAMPLES.values(), ids=SAMPLES)
@@ -53,10 +57,10 @@ def test_any_samples_give_a_grid_that_can_be_trained_on(draw, dtype, eps, backen
     layer.update_grid(samples, eps)
     widths = layer.knots.double().diff(dim=1)
     assert (widths.min(1).values >= 2**-12 * widths.mean(1)).all()
-    points = grid.grid_points(layer.knots, 3).double()
+    points = grids.grid_points(layer.knots, 3).double()
     rounding = 4 * torch.finfo(layer.knots.dtype).eps * points.abs().max(1).values
-    assert (samples.double() >= points[:, 0] - rounding).all()
-    assert (samples.double() <= points[:, -1] + rounding).all()
+    outside = (samples.double() < points[:, 0] - rounding) | (samples.double() > points[:, -1] + rounding)
+    assert int(outside.sum(0).max()) <= OUTSIDE.get(draw, 0)
     after = values(layer, samples)
     assert after.isfinite().all()
     assert (after - before).abs().max() <= 2 * before.abs().max()  # a fit in least squares is no larger than what it fits
@@ -99,7 +103,7 @@ def test_a_second_update_with_the_same_samples_changes_nothing(degree, dtype):
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16], ids=str)
 def test_a_line_on_the_old_grid_is_kept_wherever_the_samples_lie_on_it(dtype, eps):
     linear = nn.Linear(3, 2, dtype=dtype)
-    layer = KANLinear.from_linear(linear, base="silu")
+    layer = KANLinear.from_linear(linear, activation="silu")
     samples = 0.3 + 0.5 * torch.rand(200, 3, dtype=dtype)  # empties the leftmost cells
     exact = nn.functional.linear(samples.double(), linear.weight.detach().double(), linear.bias.detach().double())
     layer.update_grid(samples, eps)
@@ -108,8 +112,8 @@ def test_a_line_on_the_old_grid_is_kept_wherever_the_samples_lie_on_it(dtype, ep
 
 def test_a_smooth_function_survives_a_move_to_its_samples():
     """Cubic splines of spacing h are within about h^4 |f''''| / 384 of a smooth f (de Boor), so both grids are near sin."""
-    layer = KANLinear(1, 1, grid_size=10, base="zero", bias=False, dtype=torch.float64)
-    target = torch.sin(3 * grid.greville(layer.knots, 3))
+    layer = KANLinear(1, 1, grid_size=10, activation="zero", bias=False, dtype=torch.float64)
+    target = torch.sin(3 * grids.greville(layer.knots, 3))
     layer.weight.data[:, :-1] = target[..., None]
     samples = 1.6 * torch.rand(500, 1, dtype=torch.float64) - 0.7
     moved = copy.deepcopy(layer)
@@ -120,7 +124,7 @@ def test_a_smooth_function_survives_a_move_to_its_samples():
 
 @pytest.mark.parametrize("degree", [1, 2, 3])
 def test_the_refit_is_near_the_best_fit_of_the_samples(degree):
-    layer = random_layer(1, 2, degree=degree, grid_size=8, base="zero")
+    layer = random_layer(1, 2, degree=degree, grid_size=8, activation="zero")
     nn.init.zeros_(layer.bias)
     samples = 0.3 * torch.randn(2000, 1, dtype=torch.float64)
     function = values(layer, samples).numpy()
@@ -139,7 +143,7 @@ def test_the_splines_stay_small_beside_the_grid(name, eps):
     Wide cells extrapolate a rough function too: over 40 seeds at most 10 times, 4 in the median.
     """
     draw = {"half zeros": lambda: torch.randn(300, 3).relu(), "normal": lambda: torch.randn(300, 3)} | SAMPLES
-    layer = random_layer(base="zero")
+    layer = random_layer(activation="zero")
     nn.init.zeros_(layer.bias)
     before = copy.deepcopy(layer)
     layer.update_grid(draw[name](), eps)

@@ -1,0 +1,1 @@
+"""Throughput on an NVIDIA GPU beside cuBLAS: `python -m benchmarks gpu`."""

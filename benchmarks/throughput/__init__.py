@@ -1,1 +1,0 @@
-"""Throughput on an NVIDIA GPU beside cuBLAS: `python benchmarks/gpu.py --help`."""

@@ -1,0 +1,1 @@
+"""Grids, the refit between them, and the activations of the base slot."""

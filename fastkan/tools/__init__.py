@@ -1,0 +1,1 @@
+"""What `python -m fastkan` runs: info and profile."""
