@@ -3,7 +3,20 @@
 from fastkan.nn.grid import GridChange
 from fastkan.nn.kan import KAN
 from fastkan.nn.linear import KANLinear
+from fastkan.nn.nodes import Columns, Products
 from fastkan.nn.replace import ReplaceReport, replace_linear
 from fastkan.nn.state import load_state_dict
+from fastkan.nn.symbolic import FUNCTIONS, SymbolicEdges
 
-__all__ = ["KAN", "GridChange", "KANLinear", "ReplaceReport", "load_state_dict", "replace_linear"]
+__all__ = [
+    "FUNCTIONS",
+    "KAN",
+    "Columns",
+    "GridChange",
+    "KANLinear",
+    "Products",
+    "ReplaceReport",
+    "SymbolicEdges",
+    "load_state_dict",
+    "replace_linear",
+]

@@ -3,6 +3,7 @@
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
+from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -11,26 +12,46 @@ from torch.func import functional_call
 
 from fastkan import ops
 from fastkan.nn.grid import GridChange, Plan, change, check_samples, normal_tensors, plan_refine, plan_update, take
-from fastkan.nn.linear import KANLinear
+from fastkan.nn.linear import KANLinear, seeded
+from fastkan.nn.nodes import Products
 
 
 def _is_bare(layer: nn.Module) -> bool:
     """True for a KANLinear with the forward of its class and without hooks."""
     if type(layer) is not KANLinear or layer._compiled_call_impl or "forward" in layer.__dict__:
         return False
+    if layer._buffers["mask"] is not None or layer.symbolic is not None:
+        return False
     return not (layer._forward_hooks or layer._forward_pre_hooks or layer._backward_hooks or layer._backward_pre_hooks)
+
+
+def _counts(width: Any) -> tuple[int, int]:
+    """(sums, products) of a layer of nodes."""
+    pair = (width, 0) if isinstance(width, Integral) else width
+    fine = isinstance(pair, Sequence) and len(pair) == 2
+    if not fine or any(isinstance(n, bool) or not isinstance(n, int | Integral) or int(n) < 0 for n in pair):
+        raise ValueError(f"widths: expected whole numbers of at least 0, or pairs (sums, products) of them, received {width!r}")
+    return int(pair[0]), int(pair[1])
 
 
 class KAN(nn.Sequential):
     """KANLinear layers widths[0] -> widths[1] -> ..., with nothing between them: the splines are the non-linearity.
 
-    widths: at least two whole numbers. The other arguments go to every KANLinear; bias is off by default, as in pykan.
-    raises: ValueError for fewer than two widths
+    widths: at least two whole numbers. A pair (sums, products) gives a layer of nodes product nodes too.
+    arity: how many factors a product node has. A factor is a bias that starts at 1 plus a sum of edges, so that one without
+        edges drops out.
+    seed: of the start; None: torch's global generator
+    The other arguments go to every KANLinear; bias is off by default, as in pykan.
+    raises: ValueError for fewer than two widths, or products of the inputs
+
+    >>> import fastkan
+    >>> fastkan.KAN([2, (5, 1), 1]).widths
+    [2, (5, 1), 1]
     """
 
     def __init__(
         self,
-        widths: Sequence[int],
+        widths: Sequence[int | Sequence[int]],
         grid_size: int = 5,
         degree: int = 3,
         grid_range: tuple[float, float] = (-1.0, 1.0),
@@ -39,15 +60,43 @@ class KAN(nn.Sequential):
         backend: str | None = None,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
+        arity: int = 2,
+        seed: int | None = None,
     ) -> None:
         if len(widths) < 2:
             raise ValueError(f"widths: expected at least two layer widths, received {list(widths)}")
-        super().__init__(
-            *(
-                KANLinear(i, o, bias, grid_size, degree, grid_range, activation, backend, device, dtype)
-                for i, o in pairwise(widths)
-            )
-        )
+        nodes = [_counts(width) for width in widths]
+        if nodes[0][1]:
+            raise ValueError(f"widths: expected a whole number of inputs, received {widths[0]}")
+        if isinstance(arity, bool) or not isinstance(arity, Integral) or arity < 2:
+            raise ValueError(f"arity: expected a whole number of at least 2, received {arity!r}")
+        modules: list[nn.Module] = []
+        with seeded(seed, device):
+            for (sums, products), (out_sums, out_products) in pairwise(nodes):
+                inputs, outputs = sums + products, out_sums + arity * out_products
+                own_bias = bias or out_products > 0
+                layer = KANLinear(inputs, outputs, own_bias, grid_size, degree, grid_range, activation, backend, device, dtype)
+                modules.append(layer)
+                if layer.bias is not None and out_products:
+                    nn.init.ones_(layer.bias[out_sums:])
+                    modules.append(Products(out_sums, (int(arity),) * out_products))
+        super().__init__(*modules)
+
+    @property
+    def layers(self) -> list[KANLinear]:
+        """The layers of edges, without what stands between them."""
+        return [module for module in self if isinstance(module, KANLinear)]
+
+    @property
+    def widths(self) -> list[int | tuple[int, int]]:
+        """Inputs, then the nodes of each layer: a number, or (sums, products) where there are products."""
+        found: list[int | tuple[int, int]] = [self.layers[0].in_features]
+        for module in self:
+            if isinstance(module, KANLinear):
+                found.append(module.out_features)
+            elif isinstance(module, Products):
+                found[-1] = (module.sums, len(module.arities))
+        return found
 
     def __getitem__(self, index: int | slice) -> Any:
         """A layer, or for a slice an nn.Sequential of the same layers (Sequential's own would call KAN.__init__ with them)."""

@@ -1,7 +1,8 @@
 """KANLinear: a replacement for nn.Linear with a learnable spline on every edge."""
 
+import contextlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from numbers import Integral
 from typing import Any, Self
 
@@ -11,8 +12,10 @@ from torch import Tensor, nn
 from fastkan import ops
 from fastkan.dtypes import DTYPES, compute_dtype
 from fastkan.functional import check_degree, kan_linear
+from fastkan.nn import edges
 from fastkan.nn.grid import GridChange, change, check_samples, normal_tensors, plan_refine, plan_update, take
-from fastkan.nn.state import described, disagreement
+from fastkan.nn.state import adopt, described, disagreement
+from fastkan.nn.symbolic import SymbolicEdges
 from fastkan.splines import knots as grids
 from fastkan.splines.activations import check_activation
 from fastkan.splines.refit import smallest_through
@@ -30,6 +33,18 @@ def _check_range(grid_range: tuple[float, float]) -> tuple[float, float]:
     return low, high
 
 
+@contextlib.contextmanager
+def seeded(seed: int | None, device: torch.device | str | None = None) -> Iterator[None]:
+    """Random numbers of a seed; torch's own generators are afterwards as they were. None: torch's own."""
+    if seed is None:
+        yield
+        return
+    kind = torch.device(device or "cpu").type
+    with torch.random.fork_rng([device] if kind == "cuda" else [], device_type=kind if kind == "cuda" else "cuda"):
+        torch.manual_seed(seed)
+        yield
+
+
 class KANLinear(nn.Module):
     """Layer y[o] = sum_i phi_io(x[i]) + bias[o]; each phi_io is a spline plus a weighted base activation (Liu et al.,
     arXiv:2404.19756).
@@ -43,12 +58,14 @@ class KANLinear(nn.Module):
     backend: cpu, triton, cuda, reference, or None for the first that can serve the call
     Parameters: weight [I, M, O] with M = G + p + 1 slots (the splines, then the base slot) and bias [O]. Buffer: knots
     [I, G + 2p + 1], in float32 or float64. torch.nn.init would take the wrong fans from a 3-D weight: give its functions to
-    reset_parameters.
+    reset_parameters. Buffer: mask [I, O], False where an edge is gone; None where all are there.
     raises: TypeError, ValueError naming the argument
     """
 
     knots: Tensor
     bias: nn.Parameter | None
+    mask: Tensor | None
+    symbolic: SymbolicEdges | None
 
     def __init__(
         self,
@@ -81,6 +98,8 @@ class KANLinear(nn.Module):
         self.register_parameter("bias", nn.Parameter(torch.empty(out_features, device=device, dtype=dtype)) if bias else None)
         knots = weight.new_empty((in_features, grid_size + 2 * degree + 1), dtype=compute_dtype(weight.dtype))
         self.register_buffer("knots", knots)
+        self.register_buffer("mask", None)
+        self.symbolic = None
         self.reset_parameters()
 
     @property
@@ -118,9 +137,30 @@ class KANLinear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x [..., I] -> [..., O] in x's dtype."""
-        return kan_linear(
-            x, self.weight, self.knots, self.bias, degree=self.degree, activation=self.activation, backend=self.backend
-        )
+        weight = self.weight if self.mask is None else self.weight * self.mask[:, None]
+        y = kan_linear(x, weight, self.knots, self.bias, degree=self.degree, activation=self.activation, backend=self.backend)
+        return y if self.symbolic is None else y + self.symbolic(x)
+
+    def set_mask(self, mask: Tensor | None) -> None:
+        """Remove the edges whose mask [I, O] is False: their weights become 0 and stay so in training. None: all are there.
+
+        raises: TypeError or ValueError for a mask that is not bool [I, O]
+        """
+        edges.set_mask(self, mask)
+
+    def set_symbolic(self, formulas: Mapping[tuple[int, int], tuple[str, Sequence[float]]]) -> None:
+        """Make edges the formula c f(a x + b) + d instead of a spline, in the place of all formulas from before.
+
+        formulas: {(input, output): (name of f, (a, b, c, d))} with names of fastkan.nn.FUNCTIONS; a, b, c, d are trained
+        raises: ValueError for an unknown function or an edge that is not there
+
+        >>> import torch, fastkan
+        >>> layer = fastkan.KANLinear(2, 1, bias=False)
+        >>> layer.set_symbolic({(0, 0): ("sin", (3.0, 0, 1, 0)), (1, 0): ("x**2", (1, 0, 1, 0))})
+        >>> layer(torch.tensor([[0.0, 2.0]])).item()
+        4.0
+        """
+        edges.set_symbolic(self, formulas)
 
     def __prepare_scriptable__(self) -> Self:
         """What torch.jit.script calls, of this layer and of every model that holds one."""
@@ -225,6 +265,7 @@ class KANLinear(nn.Module):
         elif reason := disagreement(self, state_dict[key]):
             errors.append(f"{prefix.rstrip('.') or 'KANLinear'}: {reason}")
             return
+        adopt(self, state_dict, prefix)
         super()._load_from_state_dict(state_dict, prefix, metadata, strict, missing, unexpected, errors)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from fastkan import ops
+from fastkan.nn.symbolic import SymbolicEdges
 
 if TYPE_CHECKING:
     from fastkan.nn.linear import KANLinear
@@ -21,7 +22,8 @@ def _description(layer: "KANLinear") -> dict[str, Any]:
 
 def described(layer: "KANLinear") -> Tensor:
     """What the shapes of a state do not say, as JSON in bytes [N]: a tensor, so that every format for tensors keeps it."""
-    text = json.dumps({"format": FORMAT} | _description(layer))
+    symbolic = {} if layer.symbolic is None else {"symbolic": layer.symbolic.edges}
+    text = json.dumps({"format": FORMAT} | _description(layer) | symbolic)
     return torch.tensor(list(text.encode()), dtype=torch.uint8, device="cpu")
 
 
@@ -38,6 +40,16 @@ def disagreement(layer: "KANLinear", description: Tensor) -> str | None:
     if wrong := [name for name in own if received.get(name) != own[name]]:
         return "; ".join(f"{name}: expected {own[name]!r}, received {received.get(name)!r}" for name in wrong)
     return None
+
+
+def adopt(layer: "KANLinear", state: Mapping[str, Any], prefix: str) -> None:
+    """Give the layer a mask and symbolic edges where the state has some, for the state to fill."""
+    if f"{prefix}mask" in state and layer.mask is None:
+        layer.mask = torch.ones_like(layer.weight[:, 0], dtype=torch.bool)
+    received = json.loads(bytes(state[f"{prefix}_extra_state"].tolist())).get("symbolic")
+    if received and (layer.symbolic is None or received != list(map(list, layer.symbolic.edges))):
+        listed = [(i, o, name) for i, o, name in received]
+        layer.symbolic = SymbolicEdges(listed, layer.weight.new_zeros(len(listed), 4), layer.out_features)
 
 
 def _resized(name: str, layer: "KANLinear", state: Mapping[str, Any]) -> tuple[Tensor, Tensor] | None:

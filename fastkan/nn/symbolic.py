@@ -1,0 +1,67 @@
+"""Edges that are a formula instead of a spline."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+# What an edge can be, in the words of sympy.
+FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "0": torch.zeros_like,
+    "x": lambda x: x,
+    "x**2": lambda x: x * x,
+    "x**3": lambda x: x * x * x,
+    "x**4": lambda x: (x * x) * (x * x),
+    "1/x": torch.reciprocal,
+    "1/x**2": lambda x: torch.reciprocal(x * x),
+    "sqrt": torch.sqrt,
+    "1/sqrt": torch.rsqrt,
+    "exp": torch.exp,
+    "log": torch.log,
+    "sin": torch.sin,
+    "cos": torch.cos,
+    "tan": torch.tan,
+    "tanh": torch.tanh,
+    "asin": torch.asin,
+    "atan": torch.atan,
+    "atanh": torch.atanh,
+    "abs": torch.abs,
+    "gaussian": lambda x: torch.exp(-x * x),
+}
+
+
+class SymbolicEdges(nn.Module):
+    """sum over edges (i, o) of c f(a x[i] + b) + d in output o. What is not listed costs nothing.
+
+    edges: (input, output, name in FUNCTIONS) one an edge, each pair once
+    Parameter: affine [E, 4], the a, b, c, d of every edge
+    """
+
+    affine: Tensor
+    inputs: Tensor
+    spread: Tensor
+
+    def __init__(self, edges: Sequence[tuple[int, int, str]], affine: Tensor, out_features: int) -> None:
+        super().__init__()
+        self.edges = sorted(edges, key=lambda edge: edge[2])
+        order = [list(edges).index(edge) for edge in self.edges]
+        self.affine = nn.Parameter(affine[order].clone())
+        inputs, outputs = [edge[0] for edge in self.edges], [edge[1] for edge in self.edges]
+        self.register_buffer("inputs", torch.tensor(inputs, device=affine.device), persistent=False)
+        # a product with zeros and ones adds edges of one output in a fixed order, which index_add does not
+        spread = affine.new_zeros(len(edges), out_features)
+        spread[torch.arange(len(edges)), torch.tensor(outputs)] = 1
+        self.register_buffer("spread", spread, persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x [..., I] -> [..., O]."""
+        a, b, c, d = self.affine.unbind(-1)
+        z = x.index_select(-1, self.inputs) * a + b
+        names = [edge[2] for edge in self.edges]
+        counts = {name: names.count(name) for name in names}
+        parts = z.split(list(counts.values()), dim=-1)
+        values = torch.cat([FUNCTIONS[name](part) for name, part in zip(counts, parts, strict=True)], dim=-1)
+        return (c * values + d) @ self.spread
+
+    def extra_repr(self) -> str:
+        return ", ".join(f"{i}->{o}: {name}" for i, o, name in self.edges)
