@@ -37,7 +37,7 @@ def test_fewer_than_two_widths_are_refused(widths):
 
 
 def test_a_wrong_width_is_named():
-    with pytest.raises(ValueError, match="^out_features: expected a whole number"):
+    with pytest.raises(ValueError, match="^widths: expected whole numbers"):
         KAN([2, 2.5, 1])
 
 
