@@ -14,6 +14,7 @@ from fastkan.ops.routes import DECOMPOSITIONS, routed
 from fastkan.ops.stack import stack
 from fastkan.ops.table import OPERATIONS
 from fastkan.ops.torch_private import swap_tensor
+from fastkan.ops.watched import grad_weight_call
 
 forward, grad_input, grad_weight = routed["forward"], routed["grad_input"], routed["grad_weight"]
 gram, quadratic = routed["gram"], routed["quadratic"]
@@ -27,6 +28,7 @@ __all__ = [
     "forward",
     "grad_input",
     "grad_weight",
+    "grad_weight_call",
     "gram",
     "quadratic",
     "raw",

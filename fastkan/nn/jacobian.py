@@ -1,0 +1,193 @@
+"""The exact Jacobian of residuals with respect to the weights of KAN layers, one row of x at a time.
+
+A residual of row b depends on row b alone, so its gradient towards a weight is the term of row b in the sum that grad_weight
+makes. The calls of grad_weight in one backward pass say all of it: derivatives of the model in the residual, of any order, too.
+"""
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from fastkan import ops
+from fastkan.nn.edges import present, slot_values
+from fastkan.nn.linear import KANLinear
+
+Residuals = Callable[[], Sequence[Tensor]]
+
+
+class _Call(NamedTuple):
+    """A call of grad_weight: sum_b row_weight[b, i] f_m^(nu)(x[b, i]) grad_output[b, o]."""
+
+    layer: int
+    x: Tensor
+    grad_output: Tensor
+    row_weight: Tensor | None
+    nu: int
+
+
+class _Watch(TorchDispatchMode):
+    """Keeps the calls of grad_weight for known knots in place of making them."""
+
+    def __init__(self, layers: Sequence[KANLinear]) -> None:
+        super().__init__()
+        self.place = {layer.knots.data_ptr(): k for k, layer in enumerate(layers)}
+        self.calls: list[_Call] = []
+        self.watching = False
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        seen = ops.grad_weight_call(func, args) if self.watching else None
+        if seen is None or seen.settings.knots.data_ptr() not in self.place:
+            return func(*args, **(kwargs or {}))
+        place = self.place[seen.settings.knots.data_ptr()]
+        self.calls.append(_Call(place, seen.x, seen.grad_output, seen.row_weight, seen.nu))
+        return seen.without(func, args)
+
+
+class _Term(NamedTuple):
+    """One tensor of residuals [B, K]: its values, and for each of the K columns its calls and the gradients of biases [B, O]."""
+
+    values: Tensor
+    calls: list[list[_Call]]
+    biases: list[dict[int, Tensor]]
+
+
+def parameters_of(model: nn.Module) -> list[tuple[KANLinear, str]]:
+    """(layer, "weight" or "bias") of everything trainable, in the order of the Jacobian's columns.
+
+    raises: ValueError naming a trainable parameter of another kind
+    """
+    found, known = [], set()
+    for layer in model.modules():
+        if isinstance(layer, KANLinear):
+            for name in ("weight", "bias"):
+                parameter = layer._parameters.get(name)
+                if parameter is not None and parameter.requires_grad:
+                    found.append((layer, name))
+                    known.add(id(parameter))
+    if other := [name for name, p in model.named_parameters() if p.requires_grad and id(p) not in known]:
+        raise ValueError(f"model: expected weights and biases of KANLinear alone to train, received {', '.join(other)} too")
+    if len(known) != len(found):
+        raise ValueError("model: expected a weight in one layer only, received one that layers share")
+    return found
+
+
+@contextlib.contextmanager
+def _biases_watched(layers: Sequence[KANLinear], added: list[tuple[int, Tensor]]) -> Iterator[None]:
+    """Adds a zero to every row of what a layer with a bias returns: its gradient is the bias's, row by row."""
+
+    def hook(layer: nn.Module, inputs: Any, y: Tensor) -> Tensor:
+        zero = torch.zeros_like(y, requires_grad=True)
+        added.append((layers.index(layer), zero))
+        return y + zero
+
+    handles = [layer.register_forward_hook(hook) for layer in layers if layer.bias is not None and layer.bias.requires_grad]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+class RowJacobian:
+    """The residuals and their Jacobian at a model's present weights.
+
+    model: trainable parameters are weights and biases of KANLinear. Weights of edges that are gone have no column.
+    residuals: returns tensors [B, ...], whose row b depends on row b of the layers' inputs alone
+    raises: ValueError where a residual's rows are not those of the layers' inputs
+    """
+
+    def __init__(self, model: nn.Module, residuals: Residuals) -> None:
+        self.parameters = parameters_of(model)
+        self.layers = list(dict.fromkeys(layer for layer, _ in self.parameters))
+        self.columns = torch.cat([active(layer, name) for layer, name in self.parameters])
+        added: list[tuple[int, Tensor]] = []
+        with _Watch(self.layers) as watch, torch.enable_grad(), _biases_watched(self.layers, added):
+            terms = [term.reshape(len(term), -1) for term in residuals()]
+            watch.watching = True
+            self.terms = [self._term(term, watch, added, keep=k < len(terms) - 1) for k, term in enumerate(terms)]
+
+    def _term(self, values: Tensor, watch: _Watch, added: list[tuple[int, Tensor]], keep: bool) -> _Term:
+        tensors = [getattr(layer, name) for layer, name in self.parameters] + [zero for _, zero in added]
+        term = _Term(values.detach(), [], [])
+        for k in range(values.shape[1]):
+            watch.calls = []
+            last = k == values.shape[1] - 1 and not keep
+            gradients = torch.autograd.grad(values[:, k].sum(), tensors, retain_graph=not last, allow_unused=True)
+            biases: dict[int, Tensor] = {}
+            for (place, _), gradient in zip(added, gradients[len(self.parameters) :], strict=True):
+                if gradient is not None:
+                    gradient = gradient.reshape(-1, gradient.shape[-1])
+                    biases[place] = biases[place] + gradient if place in biases else gradient
+            rows = {len(call.x) for call in watch.calls} | {len(g) for g in biases.values()}
+            if rows - {len(values)}:
+                raise ValueError(
+                    f"residual: expected a row for each of the {min(rows)} rows that the layers received, received {len(values)}"
+                )
+            term.calls.append(watch.calls)
+            term.biases.append(biases)
+        return term
+
+    @property
+    def size(self) -> int:
+        """P, the number of columns."""
+        return int(self.columns.sum())
+
+    def blocks(self, term: _Term, rows: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """(Jacobian [R K, P], residuals [R K]) of `rows` rows after another."""
+        total, outputs = term.values.shape
+        for start in range(0, total, rows):
+            part = slice(start, min(start + rows, total))
+            values: dict[Any, Tensor] = {}
+            full = [
+                torch.cat([self._piece(term, k, part, layer, name, values) for layer, name in self.parameters], dim=1)
+                for k in range(outputs)
+            ]
+            jacobian = full[0] if outputs == 1 else torch.stack(full, dim=1).flatten(0, 1)
+            yield jacobian if bool(self.columns.all()) else jacobian[:, self.columns], term.values[part].flatten()
+
+    def check(self, residuals: Residuals) -> None:
+        """Raise ValueError unless a combination of the rows has the gradient that the rows say."""
+        with torch.enable_grad():
+            terms = [term.reshape(len(term), -1) for term in residuals()]
+            signs = [(1 + torch.arange(len(term), dtype=term.dtype, device=term.device)).sin()[:, None] for term in terms]
+            total = torch.stack([(term * sign).sum() for term, sign in zip(terms, signs, strict=True)]).sum()
+            tensors = [getattr(layer, name) for layer, name in self.parameters]
+            gradients = torch.autograd.grad(total, tensors, allow_unused=True, materialize_grads=True)
+        expected = torch.cat([gradient.flatten() for gradient in gradients])[self.columns]
+        made, scale = torch.zeros_like(expected), torch.zeros_like(expected)
+        for term, sign in zip(self.terms, signs, strict=True):
+            ((jacobian, _),) = self.blocks(term, len(term.values))
+            rows = sign.expand_as(term.values).reshape(-1, 1) * jacobian
+            made, scale = made + rows.sum(0), scale + rows.abs().sum(0)
+        if not ((made - expected).abs() <= scale.max() * torch.finfo(made.dtype).eps ** 0.5).all():
+            raise ValueError("residual: expected row b to depend on row b alone, received one that mixes rows; use 'lbfgs'")
+
+    def _piece(self, term: _Term, k: int, part: slice, layer: KANLinear, name: str, values: dict[Any, Tensor]) -> Tensor:
+        """The columns of one parameter for column k of the residuals [R, numel]."""
+        place, count = self.layers.index(layer), part.stop - part.start
+        if name == "bias":
+            gradient = term.biases[k].get(place)
+            return term.values.new_zeros(count, layer.out_features) if gradient is None else gradient[part]
+        piece = None
+        for call in term.calls[k]:
+            if call.layer != place:
+                continue
+            key = (place, call.nu, call.x.data_ptr())
+            if key not in values:
+                with torch.no_grad():
+                    values[key] = slot_values(layer, call.x[part], call.nu)
+            left = values[key] if call.row_weight is None else values[key] * call.row_weight[part][..., None]
+            product = left.flatten(1)[..., None] * call.grad_output[part][:, None]
+            piece = product if piece is None else piece + product
+        return term.values.new_zeros(count, layer.weight.numel()) if piece is None else piece.flatten(1)
+
+
+def active(layer: KANLinear, name: str) -> Tensor:
+    """Which entries of a parameter, flat, belong to edges that are there; bool."""
+    if name == "bias":
+        return torch.ones(layer.out_features, dtype=torch.bool, device=layer.weight.device)
+    return present(layer)[:, None].expand(layer.weight.shape).flatten()
