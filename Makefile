@@ -16,7 +16,7 @@ help:
 	@echo "make docs      the documentation as a site in build/docs; runs the code of every page"
 	@echo "make gpu       proof on an NVIDIA GPU in the Python at hand: tests, sanitizer, throughput (docs/how-to/prove-on-a-gpu.md)"
 	@echo "make arm       the CPU core on ARM, in an emulator: 6 minutes"
-	@echo "make overhead  micro-benchmarks of what a call costs"
+	@echo "make overhead  micro-benchmarks of what a call costs, and whether the profiler's roof is high enough"
 	@echo "make wheel     sdist and manylinux wheel in dist/, proven in a fresh environment; make proof-torch: oldest and newest torch"
 	@echo "make format    format Python and C++"
 
@@ -101,7 +101,7 @@ docs: .venv/docs
 	touch $@
 
 overhead: .venv/ready
-	$(BIN)/pytest benchmarks/test_overhead.py --override-ini addopts=
+	$(BIN)/pytest benchmarks/test_overhead.py benchmarks/test_roof.py --override-ini addopts=
 
 arm: .venv/ready
 	$(BIN)/pytest tests/native/arm.py

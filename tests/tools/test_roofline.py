@@ -215,12 +215,11 @@ def test_a_roof_that_stays_too_low_is_raised_and_says_so():
 @pytest.mark.proof
 @pytest.mark.parametrize("sizes", [(1024, 256, 256), (512, 64, 64), (2000, 5, 3)])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_no_operation_passes_the_measured_roof(backend, sizes, dtype, tmp_path):
-    """The real thing, once: a roof raised to an operation was measured too low, or its work is counted too high."""
+def test_no_operation_passes_its_roof(backend, sizes, dtype, tmp_path):
+    """The real thing, once. Whether the roof had to be raised is for benchmarks/test_roof.py: it hangs on the clock."""
     names = ("rows", "in_features", "out_features")
     case = make(**dict(zip(names, sizes, strict=True)), grid_size=5, degree=3, dtype=dtype, backend=backend)
     document = command.measured(case, 10, tmp_path)
-    assert "reached" not in document["peaks"]["how_flops"] and "faster" not in document["peaks"]["how_bandwidths"]
     for row in document["operations"].values():
         assert 0 < row["needed"]["fraction"] <= row["done"]["fraction"] <= 1
 
