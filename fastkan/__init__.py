@@ -5,7 +5,7 @@ import torch  # noqa: F401  first: the native module then shares torch's OpenMP 
 from fastkan import experimental, functional, nn, ops, reference, splines, train
 from fastkan.backends import use_backend
 from fastkan.nn import KAN, GridChange, KANLinear, ReplaceReport, load_state_dict, replace_linear
-from fastkan.train import match_grids, refine
+from fastkan.train import fit, match_grids, refine
 
 __version__ = "0.1.0"
 backend = use_backend
@@ -16,6 +16,7 @@ __all__ = [
     "ReplaceReport",
     "backend",
     "experimental",
+    "fit",
     "functional",
     "load_state_dict",
     "match_grids",

@@ -148,6 +148,25 @@ def plan_refine(layer: "KANLinear", grid_size: int) -> Plan:
     return _plan(layer, grids.resample(layer.knots.double(), layer.degree, grid_size), "grid_size")
 
 
+def plan_cover(layer: "KANLinear", samples: Tensor, grid_size: int, margin: float, used: float) -> Plan | None:
+    """The plan that gives a layer grid_size cells, and a uniform grid over the samples [B, I] for every input whose samples have
+    left its grid or use less than the share `used` of it; None where nothing would change.
+
+    The cells beside a grid get its own width: no sample is there, and a penalty on differences of coefficients asks for it.
+    """
+    _check_weight(layer)
+    p, knots = layer.degree, layer.knots.double()
+    if grid_size != layer.grid_size:
+        knots = grids.extend(grids.grid_points(grids.resample(knots, p, grid_size), p), p)
+    everywhere = _every_rank(samples, layer.knots)
+    points = grids.grid_points(knots, p)
+    low, high = everywhere.min(0).values, everywhere.max(0).values
+    leaves = (low < points[:, 0]) | (high > points[:, -1]) | (high - low < used * (points[:, -1] - points[:, 0]))
+    adapted = grids.adapt(knots, everywhere, p, 1.0, margin, layer.knots.dtype)
+    knots = torch.where(leaves[:, None], adapted, knots)
+    return None if knots.shape == layer.knots.shape and torch.equal(knots, layer.knots.double()) else _plan(layer, knots, "x")
+
+
 def plan_match(layer: "KANLinear", knots: Tensor) -> Plan:
     """The plan that brings a layer to given knots."""
     _check_weight(layer)

@@ -5,6 +5,7 @@ makes. The calls of grad_weight in one backward pass say all of it: derivatives 
 """
 
 import contextlib
+import copy
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -135,6 +136,43 @@ class RowJacobian:
     def size(self) -> int:
         """P, the number of columns."""
         return int(self.columns.sum())
+
+    @torch.no_grad()
+    def weights(self) -> Tensor:
+        """The present values of the columns' weights [P]."""
+        return torch.cat([getattr(layer, name).flatten() for layer, name in self.parameters])[self.columns]
+
+    @torch.no_grad()
+    def set_weights(self, values: Tensor) -> None:
+        """Write values [P] into the model."""
+        whole = values.new_zeros(len(self.columns)).masked_scatter_(self.columns, values)
+        parameters = [getattr(layer, name) for layer, name in self.parameters]
+        for parameter, part in zip(parameters, whole.split([p.numel() for p in parameters]), strict=True):
+            parameter.copy_(part.view_as(parameter))
+
+    def every(self, step: int, first: int) -> "RowJacobian":
+        """The rows first, first + step, ... of every term."""
+        rows = slice(first, None, step)
+        part = copy.copy(self)
+        part.terms = [
+            _Term(
+                term.values[rows],
+                [
+                    [
+                        call._replace(
+                            x=call.x[rows],
+                            grad_output=call.grad_output[rows],
+                            row_weight=None if call.row_weight is None else call.row_weight[rows],
+                        )
+                        for call in calls
+                    ]
+                    for calls in term.calls
+                ],
+                [{place: gradient[rows] for place, gradient in biases.items()} for biases in term.biases],
+            )
+            for term in self.terms
+        ]
+        return part
 
     def blocks(self, term: _Term, rows: int) -> Iterator[tuple[Tensor, Tensor]]:
         """(Jacobian [R K, P], residuals [R K]) of `rows` rows after another."""

@@ -77,10 +77,26 @@ class KAN(nn.Sequential):
                 own_bias = bias or out_products > 0
                 layer = KANLinear(inputs, outputs, own_bias, grid_size, degree, grid_range, activation, backend, device, dtype)
                 modules.append(layer)
-                if layer.bias is not None and out_products:
-                    nn.init.ones_(layer.bias[out_sums:])
+                if out_products:
                     modules.append(Products(out_sums, (int(arity),) * out_products))
         super().__init__(*modules)
+        self._start_factors()
+
+    @torch.no_grad()
+    def _start_factors(self) -> None:
+        for layer, nodes in pairwise(self):
+            if isinstance(nodes, Products):
+                layer.bias[nodes.sums :] = 1
+
+    def reset_parameters(self, seed: int | None = None) -> None:
+        """Start again: every layer's reset_parameters, and factors of products at 1. Gone edges stay gone.
+
+        seed: None: torch's global generator
+        """
+        with seeded(seed, self.layers[0].weight.device):
+            for layer in self.layers:
+                layer.reset_parameters()
+        self._start_factors()
 
     @property
     def layers(self) -> list[KANLinear]:

@@ -1,5 +1,7 @@
-"""Training: what a model, its optimizer and copies of it need when grids change."""
+"""Training: fit, and what a model, its optimizer and copies of it need when grids change."""
 
+from fastkan.train.fit import fit
 from fastkan.train.grids import match_grids, refine
+from fastkan.train.history import History
 
-__all__ = ["match_grids", "refine"]
+__all__ = ["History", "fit", "match_grids", "refine"]

@@ -34,7 +34,7 @@ def _carried(entry: Tensor, power: int, layer: KANLinear, knots: Tensor) -> Tens
     return (moved.square() if power == 2 else moved).to(entry.dtype)
 
 
-def _carried_state(optimizer: torch.optim.Optimizer, layer: KANLinear, plan: Plan) -> dict[str, Any]:
+def carried_state(optimizer: torch.optim.Optimizer, layer: KANLinear, plan: Plan) -> dict[str, Any]:
     """The optimizer's state for the layer's weight, on the plan's knots."""
     carried: dict[str, Any] = {}
     for name, value in optimizer.state.get(layer.weight, {}).items():
@@ -72,7 +72,7 @@ def refine(model: nn.Module, grid_size: int, optimizer: torch.optim.Optimizer | 
     """
     plans = {name: (layer, plan_refine(layer, grid_size)) for name, layer in _layers(model).items()}
     changes = {name: change(layer, plan, None) for name, (layer, plan) in plans.items()}
-    states = [(layer, _carried_state(optimizer, layer, plan)) for layer, plan in plans.values()] if optimizer else []
+    states = [(layer, carried_state(optimizer, layer, plan)) for layer, plan in plans.values()] if optimizer else []
     for layer, plan in plans.values():
         take(layer, plan)
     for layer, state in states:

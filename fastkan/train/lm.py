@@ -1,0 +1,149 @@
+"""Levenberg-Marquardt for KAN layers: exact Jacobian in blocks of rows, and a penalty on the splines' third differences.
+
+Damping by Nielsen's rule (Madsen, Nielsen, Tingleff, Methods for Non-Linear Least Squares Problems, 2004).
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fastkan.nn.jacobian import RowJacobian
+from fastkan.train.objective import Objective, inputs_watched
+
+ATTEMPTS = 12  # how often the damping rises, four times each, before a step counts as failed
+LADDER = [10.0**-k for k in range(2, 17)]  # of smoothness
+FOLDS = 4
+MANY = 800  # columns, from which a Cholesky decomposition is dear
+SLOW, PATIENCE = 1e-4, 6  # six steps that each gain less than a 1e-4th end a fit
+
+
+class Normal:
+    """J^T J / n, J^T r / n and r^T r / n of residuals, added over blocks of rows."""
+
+    def __init__(self, jacobian: RowJacobian, memory: int) -> None:
+        size = jacobian.size
+        like = jacobian.terms[0].values
+        self.matrix, self.gradient, self.value = like.new_zeros(size, size), like.new_zeros(size), 0.0
+        for term in jacobian.terms:
+            n = term.values.numel()
+            self.value += term.values.square().sum().item() / n
+            for block, r in jacobian.blocks(term, block_rows(size, term.values.shape[1], memory)):
+                self.matrix.addmm_(block.T, block, alpha=1 / n)
+                self.gradient.addmv_(block.T, r, alpha=1 / n)
+
+    @classmethod
+    def mean(cls, parts: Sequence["Normal"]) -> "Normal":
+        mean = cls.__new__(cls)
+        mean.matrix = torch.stack([part.matrix for part in parts]).mean(0)
+        mean.gradient = torch.stack([part.gradient for part in parts]).mean(0)
+        mean.value = sum(part.value for part in parts) / len(parts)
+        return mean
+
+
+def block_rows(size: int, outputs: int, memory: int) -> int:
+    """How many rows of the Jacobian are made at once: 8 bytes a number, the block and what it is made of."""
+    return max(1, memory // (24 * size * outputs))
+
+
+def roughness(jacobian: RowJacobian, last: float) -> Tensor:
+    """Matrix [P, P] of the squared third differences of every spline's coefficients; times `last` for the last layer.
+
+    Differences, not derivatives: a cell's size does not matter, so one smoothness serves every grid.
+    """
+    blocks = []
+    for layer, name in jacobian.parameters:
+        parameter = getattr(layer, name)
+        if name == "bias":
+            blocks.append(parameter.new_zeros(len(parameter), len(parameter)))
+            continue
+        inputs, slots, outputs = parameter.shape
+        d = parameter.new_zeros(max(slots - 5, 0), slots)
+        d[:, :-1] = torch.eye(slots - 1).diff(n=4, dim=0)
+        factor = last if layer is jacobian.layers[-1] else 1.0
+        one = torch.kron(factor * d.T @ d, torch.eye(outputs, dtype=d.dtype, device=d.device))
+        blocks += [one] * inputs
+    return torch.block_diag(*blocks)[jacobian.columns][:, jacobian.columns]
+
+
+class LevenbergMarquardt:
+    """One step a call of `step`.
+
+    smooth: weight of the roughness. extra: a matrix [P, P] whose quadratic form is added to the loss.
+    regrid: called after a step whose inputs have left the grids; True if it changed the model.
+    """
+
+    def __init__(self, objective: Objective, smooth: float, memory: int, mu: float = 1e-2, extra: Tensor | None = None) -> None:
+        self.objective, self.smooth, self.memory, self.mu, self.extra = objective, smooth, memory, mu, extra
+        self.value = math.inf
+        self.slow, self.done = 0, False
+
+    def step(self) -> dict[Any, list[Tensor]]:
+        """One step that lowers the loss, or `done`. Returns what the layers received before it."""
+        with inputs_watched(self.objective.model) as seen:
+            jacobian = RowJacobian(self.objective.model, self.objective.residuals)
+        normal = Normal(jacobian, self.memory)
+        w = jacobian.weights()
+        rough = self.smooth * roughness(jacobian, self.objective.scale**-2)
+        if self.extra is not None:
+            rough += self.extra
+        self.value = normal.value + (w @ (rough @ w)).item()
+        matrix, gradient = normal.matrix + rough, normal.gradient + rough @ w
+        scale = matrix.diagonal().mean()
+        for _ in range(ATTEMPTS):
+            shifted = matrix.clone()
+            shifted.diagonal().add_((self.mu + 1e-15) * scale)
+            factor, info = torch.linalg.cholesky_ex(shifted)
+            if not info:
+                d = torch.cholesky_solve(gradient[:, None], factor)[:, 0]
+                if self._taken(jacobian, w - d, rough, (2 * gradient @ d - d @ (matrix @ d)).item()):
+                    return seen
+            self.mu *= 4
+        jacobian.set_weights(w)
+        self.done = True
+        return seen
+
+    def _taken(self, jacobian: RowJacobian, w: Tensor, rough: Tensor, promised: float) -> bool:
+        jacobian.set_weights(w)
+        with torch.enable_grad():
+            new = self.objective.loss().item() + (w @ (rough @ w)).item()
+        if not new < self.value:
+            return False
+        ratio = (self.value - new) / max(promised, 1e-300)
+        self.mu = max(self.mu * max(0.1, 1 - (2 * ratio - 1) ** 3), 1e-16)
+        self.slow = self.slow + 1 if self.value - new < SLOW * self.value else 0
+        self.value = new
+        self.done = self.slow >= PATIENCE
+        return True
+
+
+def choose_smooth(objective: Objective, held: Objective | None, near: float, memory: int) -> tuple[float, float]:
+    """(smoothness, its mean squared error): the one whose linearised fit is the best on rows that it does not see.
+
+    held: those rows; None: every fourth of the residuals' rows in turn. near: a guess; with 800 columns or more only what is
+    within a factor of 1,000 of it is tried.
+    """
+    jacobian = RowJacobian(objective.model, objective.residuals)
+    rough, w = roughness(jacobian, objective.scale**-2), jacobian.weights()
+    if held is not None:
+        pairs = [(Normal(jacobian, memory), Normal(RowJacobian(held.model, held.residuals), memory))]
+    else:
+        parts = [Normal(jacobian.every(FOLDS, k), memory) for k in range(FOLDS)]
+        pairs = [(Normal.mean([part for part in parts if part is not away]), away) for away in parts]
+    ladder = [smooth for smooth in LADDER if jacobian.size < MANY or 1e-3 < smooth / near < 1e3]
+    scores = [sum(_error(used, away, smooth, rough, w) for used, away in pairs) / len(pairs) for smooth in ladder]
+    best = min(range(len(ladder)), key=scores.__getitem__)
+    return ladder[best], scores[best]
+
+
+def _error(used: Normal, away: Normal, smooth: float, rough: Tensor, w: Tensor) -> float:
+    """Mean squared residual on the rows `away` after one Gauss-Newton step for the rows `used`."""
+    matrix = used.matrix + smooth * rough
+    matrix.diagonal().add_(1e-14 * used.matrix.diagonal().mean())
+    factor, info = torch.linalg.cholesky_ex(matrix)
+    if info:
+        return math.inf
+    d = torch.cholesky_solve((used.gradient + smooth * (rough @ w))[:, None], factor)[:, 0]
+    return max(away.value - (2 * d @ away.gradient - d @ (away.matrix @ d)).item(), 0.0)
