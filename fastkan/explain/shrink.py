@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from fastkan.explain.stack import Stage, columns, double, in_features, means, stages, walk
 from fastkan.nn.edges import alive, present
+from fastkan.nn.grid import normal_tensors
 from fastkan.nn.kan import KAN
 from fastkan.nn.linear import KANLinear
 from fastkan.nn.nodes import Columns, Products
@@ -166,6 +167,7 @@ def cut_out(model: KAN) -> Shrunk:
     return Shrunk(model, hidden)
 
 
+@normal_tensors
 def shrunk(model: KAN, x: Tensor, gone: Sequence[Tensor]) -> Shrunk | None:
     """A smaller copy without the edges `gone`, [I, O] a layer; None if it would be a constant.
 

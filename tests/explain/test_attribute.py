@@ -59,7 +59,9 @@ def test_backward_scores_are_those_of_pykan():
 
 def test_forward_scores_are_those_of_pykan():
     net, x = of_pykan()
-    for ours, pykan, deviation in zip(attribute(net, x, "forward").edges, tensors("forward"), tensors("input_deviations"), strict=True):
+    for ours, pykan, deviation in zip(
+        attribute(net, x, "forward").edges, tensors("forward"), tensors("input_deviations"), strict=True
+    ):
         torch.testing.assert_close(ours, pykan * ((deviation + 0.1) / deviation)[:, None], rtol=1e-9, atol=1e-9)
 
 
@@ -127,7 +129,7 @@ def test_scores_are_computed_in_float64(dtype, rtol):
 def test_interaction_is_the_scaled_mean_of_second_derivatives():
     net, x = made(), samples(20)
     y = net(x)
-    hessians = torch.stack([torch.autograd.functional.hessian(lambda row: net(row)[o], row) for o in range(2) for row in x])
+    hessians = torch.stack([torch.autograd.functional.hessian(lambda row, o=o: net(row)[o], row) for o in range(2) for row in x])
     mean = (hessians.reshape(2, 20, 3, 3).abs().mean(1) / y.detach().std(0, correction=0)[:, None, None]).mean(0)
     spread = x.std(0, correction=0)
     found = interaction(net, x)
@@ -174,7 +176,9 @@ BAD = [
 ]
 
 
-@pytest.mark.parametrize("call", [attribute, interaction, lambda net, x: net.coverage(x)], ids=["attribute", "interaction", "coverage"])
+@pytest.mark.parametrize(
+    "call", [attribute, interaction, lambda net, x: net.coverage(x)], ids=["attribute", "interaction", "coverage"]
+)
 @pytest.mark.parametrize("name, x, error, match", BAD)
 def test_wrong_samples(call, name, x, error, match):
     with pytest.raises(error, match=rf"^{name}: expected.*{match}"):
