@@ -96,18 +96,20 @@ def _constant_nodes(stage: Stage) -> dict[int, float]:
 
 
 def _settle(stage: Stage, constant: dict[int, float]) -> None:
-    """Give constant nodes of the model's answer no edges: the first factor is the value, the others are 1."""
+    """Give constant nodes of the model's answer no edges, and their values to their first factors, which alone stay."""
     owners = stage.owners()
     for node, value in constant.items():
         factors = (owners == node).nonzero().flatten()
         take_out(stage.layer, (owners == node).expand(stage.layer.in_features, -1))
-        if len(factors) > 1 and stage.layer.bias is not None:
-            stage.layer.bias[factors] = 1
+        if stage.layer.bias is not None:
             stage.layer.bias[factors[0]] = value
 
 
 def fold(model: KAN) -> None:
-    """Leave no edges out of constant nodes, and none into nodes that nobody reads. The function stays."""
+    """Leave no edges out of constant nodes, and none into nodes that nobody reads.
+
+    The function stays once `cut_out` has dropped the factors without edges: their biases have gone into others.
+    """
     parts = stages(model)
     for stage, (layer, _) in pairwise(parts):
         values = _constant_nodes(stage)

@@ -103,14 +103,14 @@ def test_columns_that_are_not_read_score_nothing():
         torch.testing.assert_close(scores, attribute(inner, x[:, [3, 0, 1]], kind)._replace(inputs=scores.inputs))
 
 
-def test_a_constant_node_scores_nothing():
-    """All splines of an edge with one coefficient are a constant, whose deviation is rounding: it must not be magnified."""
-    net, x = made((3, 4, 1)), samples()
+def test_edges_that_cancel_score_nothing():
+    """Their sum moves by its rounding alone, which must not be magnified."""
+    net, x = made((3, 4, 1)), samples()[:, :1].expand(-1, 3)
     with torch.no_grad():
-        net[0].weight[:, :-1, 0], net[0].weight[:, -1, 0] = 100.0, 0
+        net[0].weight[2, :, :2] = -net[0].weight[:2, :, :2].sum(0)
     scores = attribute(net, x)
-    assert scores.edges[0][:, 0].max() < 1e-6
-    assert scores.nodes[1][0] < 1e-6 < scores.nodes[1][1:].min()
+    assert scores.edges[0][:, :2].max() < 1e-6 < scores.edges[0][:, 2:].min()
+    assert scores.nodes[1][:2].max() < 1e-6 < scores.nodes[1][2:].min()
 
 
 @pytest.mark.parametrize("dtype, rtol", [(torch.float32, 1e-6), (torch.bfloat16, 1e-6)])
