@@ -58,6 +58,15 @@ def test_more_allowed_leaves_less():
     assert left == sorted(left, reverse=True) and left[0] > left[-1]
 
 
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_no_edge_more_is_allowed(seed):
+    """Also by the scores that what is left has: the first ones leave more of seed 2."""
+    net, x = made((3, 5, 3, 2), seed), samples()
+    smaller, report = prune_edges(net, x, allowed=0.5)
+    again, _ = prune_edges(smaller, x, keep=report.edges[1] - 1)
+    assert relative_change(net, again, x) > 0.5
+
+
 def test_so_many_are_kept():
     net, x = made((3, (3, 2), 2)), samples()
     assert prune_edges(net, x, keep=10)[1].edges[1] <= 10
