@@ -90,8 +90,6 @@ def _constant_nodes(stage: Stage) -> dict[int, float]:
             found[node] = value
         elif still:
             scale_output(stage.layer, factors[[fed[o] for o in factors].index(True)], value)
-            for o in still:
-                stage.layer.bias[o] = 1  # type: ignore[index]
     return found
 
 
