@@ -68,7 +68,15 @@ def check_samples(x: Tensor, in_features: int) -> Tensor:
     return x.detach().reshape(x.shape[:-1].numel(), in_features).double()
 
 
-def _ranks() -> int:
+def check_finite(samples: Tensor) -> None:
+    """Raise ValueError unless samples [B, I] have rows and all are finite."""
+    if not len(samples):
+        raise ValueError("x: expected at least one row, received none")
+    if bad := int((~samples.isfinite()).any(1).sum()):
+        raise ValueError(f"x: expected finite samples, received {bad} of {len(samples)} rows with NaN or infinity")
+
+
+def ranks() -> int:
     """How many processes torch.distributed joins; 0 where it does not run."""
     return distributed.get_world_size() if distributed.is_available() and distributed.is_initialized() else 0
 
@@ -78,7 +86,7 @@ def _every_rank(samples: Tensor, knots: Tensor) -> Tensor:
 
     Every rank must call it, those without rows too.
     """
-    world = _ranks()
+    world = ranks()
     if world < 2:
         return samples
     mine = torch.tensor([samples.shape[0], *knots.shape], device=samples.device)
@@ -120,10 +128,7 @@ def plan_update(layer: "KANLinear", samples: Tensor, eps: float, margin: float) 
         if not 0 <= value <= 1:
             raise ValueError(f"{name}: expected a number from 0 to 1, received {value!r}")
     everywhere = _every_rank(samples, layer.knots)
-    if not len(everywhere):
-        raise ValueError("x: expected at least one row, received none")
-    if bad := int((~everywhere.isfinite()).any(1).sum()):
-        raise ValueError(f"x: expected finite samples, received {bad} of {len(everywhere)} rows with NaN or infinity")
+    check_finite(everywhere)
     if len(everywhere) < FEW * layer.grid_size:
         warnings.warn(
             f"update_grid: {len(everywhere)} samples for {layer.grid_size} grid cells say little of the others, which may fall "
@@ -180,7 +185,7 @@ def _wrapped(weight: Tensor) -> bool:
 
 
 def _in_ddp(weight: Tensor) -> bool:
-    if not _ranks() or not _wrapped(weight):
+    if not ranks() or not _wrapped(weight):
         return False
     gc.collect()  # a wrapper that was dropped may have lived on in a cycle
     return _wrapped(weight)

@@ -11,9 +11,10 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from fastkan import ops
-from fastkan.nn.grid import GridChange, Plan, change, check_samples, normal_tensors, plan_refine, plan_update, take
+from fastkan.nn.grid import GridChange, Plan, change, check_finite, check_samples, normal_tensors, plan_refine, plan_update, take
 from fastkan.nn.linear import KANLinear, seeded
 from fastkan.nn.nodes import Products
+from fastkan.splines import knots as grids
 
 
 def _is_bare(layer: nn.Module) -> bool:
@@ -85,7 +86,7 @@ class KAN(nn.Sequential):
     @torch.no_grad()
     def _start_factors(self) -> None:
         for layer, nodes in pairwise(self):
-            if isinstance(nodes, Products):
+            if isinstance(nodes, Products) and layer.bias is not None:
                 layer.bias[nodes.sums :] = 1
 
     def reset_parameters(self, seed: int | None = None) -> None:
@@ -177,6 +178,28 @@ class KAN(nn.Sequential):
             if x is not None:
                 x = layer(x.to(layer.weight.dtype) if isinstance(layer, KANLinear) else x)
         return _take_all(plans)
+
+    @normal_tensors
+    def coverage(self, x: Tensor) -> list[float]:
+        """Share of each layer's input values that lie inside its grid, from 0 to 1; outside the splines fade to 0.
+
+        x: samples [..., I]
+        returns: one share a KANLinear
+        raises: TypeError or ValueError for samples that are none of this model, no rows, NaN or infinity
+
+        >>> import torch, fastkan
+        >>> fastkan.KAN([1, 1]).coverage(torch.tensor([[-2.0], [-0.5], [0.5], [1.0]]))
+        [0.75]
+        """
+        shares = []
+        for layer in self:
+            if isinstance(layer, KANLinear):
+                samples = check_samples(x, layer.in_features)
+                check_finite(samples)
+                shares.append(1 - grids.outside(samples, layer.knots.double(), layer.degree))
+                x = x.to(layer.weight.dtype)
+            x = layer(x)
+        return shares
 
 
 def _take_all(plans: list[tuple[KANLinear, Plan, GridChange]]) -> list[GridChange]:

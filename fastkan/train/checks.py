@@ -30,12 +30,12 @@ def check_model(model: Any) -> list[KANLinear]:
 
 
 def check_whole(name: str, value: Any, least: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
+    if isinstance(value, bool) or not isinstance(value, int | Integral) or int(value) < least:
         raise ValueError(f"{name}: expected a whole number of at least {least}, received {value!r}")
 
 
 def check_positive(name: str, value: Any) -> None:
-    if isinstance(value, bool) or not isinstance(value, Real) or not value > 0:
+    if isinstance(value, bool) or not isinstance(value, int | float | Real) or not float(value) > 0:
         raise ValueError(f"{name}: expected a number above 0, received {value!r}")
 
 
@@ -101,15 +101,13 @@ def check_weight(weight: Any, x: Tensor, loss: Any) -> Tensor:
     return weight / weight.mean()
 
 
-def check_grids(grids: Any, rows: int | None) -> list[int]:
+def check_grids(grids: Any) -> list[int]:
     if not isinstance(grids, Sequence) or isinstance(grids, str) or not len(grids):
         raise ValueError(f"grids: expected a list of grid sizes, received {grids!r}")
     for size in grids:
         check_whole("grids", size, 1)
     if list(grids) != sorted(set(grids)):
         raise ValueError(f"grids: expected sizes that rise, received {list(grids)}")
-    if rows is not None and grids[-1] > rows:
-        raise ValueError(f"grids: expected at most {rows} cells, one a row, received {grids[-1]}")
     return [int(size) for size in grids]
 
 

@@ -88,11 +88,15 @@ def fit(
         if number is not None:
             checks.check_positive(name, number)
     checks.check_loss(loss)
+    sizes = None if grids is None else checks.check_grids(grids)
     train, held, chosen = _objectives(model, x, y, residual, val, loss, weight, grids, seed)
-    sizes = None if grids is None else checks.check_grids(grids, train.rows)
+    if sizes is not None and train.rows is not None and sizes[-1] > train.rows:
+        raise ValueError(f"grids: expected at most {train.rows} cells, one a row, received {sizes[-1]}")
     if batch_size is not None and train.rows is None:
         raise ValueError("batch_size: expected data x, y with it; a residual chooses its own rows")
     kind = _optimizer(optimizer, model, train, batch_size)
+    if isinstance(kind, torch.optim.LBFGS) and sizes is not None:
+        raise ValueError("optimizer: expected 'lbfgs' by name with grids, received a torch.optim.LBFGS, which keeps old shapes")
     if penalty is not None and kind == "lm":
         raise ValueError("penalty: expected another optimizer than 'lm', which takes sums of squares only; use 'lbfgs'")
     if patience is not None and held is None:
@@ -131,7 +135,7 @@ def _objectives(
             raise ValueError(f"val: expected (x, y) or a share of the rows, received {len(val)} tensors")
         checks.check_rows("val x", val[0], model)
         checks.check_targets("val y", val[0], val[1], model, loss)
-        return whole, OfData(model, *val, None, loss, scale), False
+        return whole, OfData(model, val[0], val[1], None, loss, scale), False
     share = val
     if share is None:
         share = 1 / HELD if grids is not None and len(grids) > 1 and len(x) >= 2 * HELD else 0

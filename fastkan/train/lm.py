@@ -17,6 +17,7 @@ ATTEMPTS = 12  # how often the damping rises, four times each, before a step cou
 LADDER = [10.0**-k for k in range(2, 17)]  # of smoothness
 FOLDS = 4
 MANY = 800  # columns, from which a Cholesky decomposition is dear
+TINY = 1e-15  # damping that never goes away, so that a column of zeros does no harm
 SLOW, PATIENCE = 1e-4, 6  # six steps that each gain less than a 1e-4th end a fit
 
 
@@ -68,11 +69,19 @@ def roughness(jacobian: RowJacobian, last: float) -> Tensor:
     return torch.block_diag(*blocks)[jacobian.columns][:, jacobian.columns]
 
 
+def units(jacobian: RowJacobian, scale: float) -> Tensor:
+    """The unit of every column [P]: the last layer's weights have that of y. Damping is the same in all of them."""
+    sizes = [getattr(layer, name).new_full((getattr(layer, name).numel(),), 1.0) for layer, name in jacobian.parameters]
+    for (layer, _), size in zip(jacobian.parameters, sizes, strict=True):
+        if layer is jacobian.layers[-1]:
+            size *= scale
+    return torch.cat(sizes)[jacobian.columns]
+
+
 class LevenbergMarquardt:
     """One step a call of `step`.
 
     smooth: weight of the roughness. extra: a matrix [P, P] whose quadratic form is added to the loss.
-    regrid: called after a step whose inputs have left the grids; True if it changed the model.
     """
 
     def __init__(self, objective: Objective, smooth: float, memory: int, mu: float = 1e-2, extra: Tensor | None = None) -> None:
@@ -84,39 +93,43 @@ class LevenbergMarquardt:
         """One step that lowers the loss, or `done`. Returns what the layers received before it."""
         with inputs_watched(self.objective.model) as seen:
             jacobian = RowJacobian(self.objective.model, self.objective.residuals)
-        normal = Normal(jacobian, self.memory)
-        w = jacobian.weights()
+        normal, w = Normal(jacobian, self.memory), jacobian.weights()
         rough = self.smooth * roughness(jacobian, self.objective.scale**-2)
         if self.extra is not None:
             rough += self.extra
         self.value = normal.value + (w @ (rough @ w)).item()
-        matrix, gradient = normal.matrix + rough, normal.gradient + rough @ w
-        scale = matrix.diagonal().mean()
+        unit = units(jacobian, self.objective.scale)
+        matrix = (normal.matrix + rough) * unit[:, None] * unit
+        gradient = (normal.gradient + rough @ w) * unit
+        scale, broken = matrix.diagonal().mean(), True
         for _ in range(ATTEMPTS):
             shifted = matrix.clone()
-            shifted.diagonal().add_((self.mu + 1e-15) * scale)
+            shifted.diagonal().add_((self.mu + TINY) * scale)
             factor, info = torch.linalg.cholesky_ex(shifted)
             if not info:
                 d = torch.cholesky_solve(gradient[:, None], factor)[:, 0]
-                if self._taken(jacobian, w - d, rough, (2 * gradient @ d - d @ (matrix @ d)).item()):
+                new = self._loss(jacobian, w - unit * d, rough)
+                broken = broken and not math.isfinite(new)
+                if new < self.value:
+                    self._take(new, (2 * gradient @ d - d @ (matrix @ d)).item())
                     return seen
             self.mu *= 4
         jacobian.set_weights(w)
+        self.value = math.nan if broken else self.value
         self.done = True
         return seen
 
-    def _taken(self, jacobian: RowJacobian, w: Tensor, rough: Tensor, promised: float) -> bool:
+    def _loss(self, jacobian: RowJacobian, w: Tensor, rough: Tensor) -> float:
         jacobian.set_weights(w)
         with torch.enable_grad():
-            new = self.objective.loss().item() + (w @ (rough @ w)).item()
-        if not new < self.value:
-            return False
+            return self.objective.loss().item() + (w @ (rough @ w)).item()
+
+    def _take(self, new: float, promised: float) -> None:
         ratio = (self.value - new) / max(promised, 1e-300)
         self.mu = max(self.mu * max(0.1, 1 - (2 * ratio - 1) ** 3), 1e-16)
         self.slow = self.slow + 1 if self.value - new < SLOW * self.value else 0
         self.value = new
         self.done = self.slow >= PATIENCE
-        return True
 
 
 def choose_smooth(objective: Objective, held: Objective | None, near: float, memory: int) -> tuple[float, float]:

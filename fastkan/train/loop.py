@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fastkan.nn import KANLinear, load_state_dict
+from fastkan.nn import load_state_dict
 from fastkan.train.history import History
 from fastkan.train.objective import Objective, inputs_watched
 
@@ -104,21 +104,20 @@ class Loop:
 
     def _refuse(self, value: float) -> None:
         """Restore the last finite state and say where the trouble began."""
-        culprit = self._culprit()
+        wrong = next((name for name, p in self.model.named_parameters() if not p.isfinite().all()), None)
         restore(self.model, self.good)
+        with inputs_watched(self.model) as seen, torch.enable_grad():
+            again = self.train.loss().item()
+        names = {module: name for name, module in self.model.named_modules()}
+        blind = [names[layer] for layer, inputs in seen.items() if not all(x.isfinite().all() for x in inputs)]
+        if blind:
+            culprit = f"layer {blind[0]} receives NaN or infinity"
+        elif not math.isfinite(again):
+            culprit = "what every layer receives is finite, so it is the loss itself"
+        elif wrong is not None:
+            culprit = f"parameter {wrong} became NaN or infinite; a smaller lr may help"
+        else:
+            culprit = "the weights grew too large; a smaller lr may help"
         raise FloatingPointError(
             f"step {len(self.history.rows)}: the loss became {value}; {culprit}. The model is as it was before"
         )
-
-    @torch.no_grad()
-    def _culprit(self) -> str:
-        for name, parameter in self.model.named_parameters():
-            if not parameter.isfinite().all():
-                return f"parameter {name} holds NaN or infinity"
-        with inputs_watched(self.model) as seen, torch.enable_grad():
-            self.train.loss()
-        names = {module: name for name, module in self.model.named_modules() if isinstance(module, KANLinear)}
-        for layer, inputs in seen.items():
-            if not all(x.isfinite().all() for x in inputs):
-                return f"what layer {names[layer]} receives is no longer finite"
-        return "every parameter and every layer's input is finite, so it is the loss itself"

@@ -55,7 +55,8 @@ class TorchSteps:
             return loss
 
         with torch.enable_grad():
-            self.value = float(self.optimizer.step(closure))  # type: ignore[arg-type]
+            loss: Any = self.optimizer.step(closure)  # type: ignore[arg-type]
+        self.value = loss.item()
 
 
 def lbfgs(model: nn.Module, lr: float | None) -> torch.optim.LBFGS:
@@ -73,6 +74,11 @@ class SelfScaledBFGS:
     """
 
     def __init__(self, objective: Objective, penalty: Penalty | None) -> None:
+        try:
+            from scipy.optimize import line_search
+        except ImportError as error:
+            raise ImportError("optimizer 'ssbroyden' needs scipy: pip install 'fastkan[train]'") from error
+        self.line_search = line_search
         self.objective, self.penalty = objective, penalty
         self.parameters = trainable(objective.model)
         self.w = parameters_to_vector(self.parameters).detach()
@@ -92,10 +98,6 @@ class SelfScaledBFGS:
         return loss.item(), parameters_to_vector(gradients)
 
     def step(self) -> None:
-        try:
-            from scipy.optimize import line_search
-        except ImportError as error:
-            raise ImportError("optimizer 'ssbroyden' needs scipy: pip install 'fastkan[train]'") from error
         seen: dict[bytes, tuple[float, Any]] = {}
 
         def both(w: Any) -> tuple[float, Any]:
@@ -109,7 +111,7 @@ class SelfScaledBFGS:
         if not direction @ self.gradient < 0:
             self.inverse, direction = None, -self.gradient
         w, d, g = (t.double().cpu().numpy() for t in (self.w, direction, self.gradient))
-        length, *_ = line_search(
+        length, *_ = self.line_search(
             lambda u: both(u)[0], lambda u: both(u)[1], w, d, g, self.value, self.before, c1=1e-4, c2=0.9, maxiter=15
         )
         if length is None:
@@ -133,3 +135,27 @@ class SelfScaledBFGS:
         tau = min(1.0, sy / max(-length * (s @ self.gradient).item(), 1e-300))
         v = s / sy - hy / h
         self.inverse = (self.inverse - torch.outer(hy, hy) / h + h * torch.outer(v, v)) / tau + torch.outer(s, s) / sy
+
+
+def make_stepper(
+    objective: Objective,
+    kind: str | torch.optim.Optimizer,
+    lr: float | None,
+    batch_size: int | None,
+    seed: int,
+    penalty: Penalty | None,
+) -> "TorchSteps | SelfScaledBFGS":
+    """The steps of an optimizer by name (lm has its own file), or of the user's own."""
+    if kind == "ssbroyden":
+        return SelfScaledBFGS(objective, penalty)
+    if kind == "lbfgs":
+        optimizer: torch.optim.Optimizer = lbfgs(objective.model, lr)
+    elif kind == "adamw":
+        optimizer = torch.optim.AdamW(trainable(objective.model), lr=1e-2 if lr is None else lr, weight_decay=0.0)
+    else:
+        optimizer = kind  # type: ignore[assignment]
+    order = None
+    if batch_size is not None and objective.rows is not None:
+        device = trainable(objective.model)[0].device
+        order = batches(objective.rows, batch_size, torch.Generator().manual_seed(seed), device)
+    return TorchSteps(objective, optimizer, penalty, order)

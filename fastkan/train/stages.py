@@ -1,6 +1,5 @@
 """The course of a fit: starts, a stage for each grid size, the choice among them. What it needs to go on is in a checkpoint."""
 
-import math
 from typing import Any, NamedTuple
 
 import torch
@@ -8,14 +7,16 @@ from torch import Tensor, nn
 
 from fastkan.nn import KAN, KANLinear
 from fastkan.nn.grid import normal_tensors, plan_cover, plan_refine, take
+from fastkan.nn.jacobian import RowJacobian
 from fastkan.nn.linear import seeded
 from fastkan.train.checkpoint import Checkpoint, pack, unpack
+from fastkan.train.choice import Done, gets_worse, smallest_good
 from fastkan.train.grids import carried_state
 from fastkan.train.history import History
 from fastkan.train.lm import FOLDS, LevenbergMarquardt, choose_smooth
-from fastkan.train.loop import Loop, State, Stopped, restore, state_of
-from fastkan.train.objective import Objective, OfData, inputs_watched
-from fastkan.train.optimizers import Penalty, SelfScaledBFGS, TorchSteps, batches, lbfgs, trainable
+from fastkan.train.loop import Loop, Stopped, restore, state_of
+from fastkan.train.objective import Objective, OfData, OfResidual, inputs_watched
+from fastkan.train.optimizers import Penalty, TorchSteps, make_stepper
 
 STEPS = {"lm": 50, "lbfgs": 20, "ssbroyden": 500}
 OTHER_STEPS = 1000
@@ -26,9 +27,9 @@ USED_WITHIN = 0.6
 SMOOTH = 1e-8  # of the first stage; the choice on held-back rows follows it
 BARELY = 1e-15  # smoothness for residuals, which have no held-back rows
 CHUNKS = 20  # parts of a stage of another optimizer than lm; grids follow the samples between those of the first half
+START = 1e-2  # damping of lm
 NEAR = 1e-8  # damping of steps that start near the end
 REFIT = 15  # steps of lm on all rows, after the choice of a grid size
-WORSE = 2  # grid sizes in a row that do not lower the held-back error by a tenth end a fit
 
 
 class Plan(NamedTuple):
@@ -45,15 +46,6 @@ class Plan(NamedTuple):
     penalty: Penalty | None
     memory: int
     refit_all: bool
-
-
-class Done(NamedTuple):
-    """A stage that has ended."""
-
-    grid_size: int
-    smooth: float
-    state: State
-    errors: Tensor | None  # squared, of the held-back rows
 
 
 class Stages:
@@ -76,6 +68,8 @@ class Stages:
 
     def run(self) -> History:
         self._resume()
+        if self.name == "lm" and isinstance(self.train, OfResidual):
+            RowJacobian(self.model, self.train.residuals).check(self.train.residuals)
         try:
             while self.stage < len(self.grids):
                 if self.stage < 0:
@@ -128,8 +122,8 @@ class Stages:
         return bool(changed)
 
     def _follow(self, seen: Any) -> None:
-        if self.plan.update_grid and self._cover(seen, None, USED_WITHIN):
-            self.stepper.value = math.inf if self.stepper.done else self.stepper.value
+        if self.plan.update_grid:
+            self._cover(seen, None, USED_WITHIN)
 
     # ---- starts
 
@@ -172,24 +166,12 @@ class Stages:
     def _steps(self) -> int:
         return self.plan.steps or STEPS.get(self.name, OTHER_STEPS)
 
-    def _make(self, smooth: float, mu: float = 1e-2) -> Any:
-        plan = self.plan
+    def _make(self, smooth: float, mu: float = START) -> Any:
         if self.name == "lm":
-            return LevenbergMarquardt(self.train, smooth, plan.memory, mu)
-        if self.name == "ssbroyden":
-            return SelfScaledBFGS(self.train, plan.penalty)
-        if self.name == "lbfgs":
-            optimizer: Any = lbfgs(self.model, plan.lr)
-        elif self.name == "adamw":
-            optimizer = torch.optim.AdamW(trainable(self.model), lr=plan.lr or 1e-2, weight_decay=0.0)
-        else:
-            optimizer = plan.optimizer
-        order = None
-        if plan.batch_size is not None:
-            rows = self.train.rows or 0
-            generator = torch.Generator().manual_seed(plan.seed)
-            order = batches(rows, plan.batch_size, generator, self.layers[0].weight.device)
-        return TorchSteps(self.train, optimizer, plan.penalty, order)
+            return LevenbergMarquardt(self.train, smooth, self.plan.memory, mu)
+        return make_stepper(
+            self.train, self.plan.optimizer, self.plan.lr, self.plan.batch_size, self.plan.seed, self.plan.penalty
+        )
 
     def _advance(self) -> bool:
         """One part of a stage; True if it was the last."""
@@ -221,8 +203,7 @@ class Stages:
             self.stepper = self._make(self.smooth)
             self.loop.run(self.stepper, self._steps() // 2 if chooses else self._steps(), size, self._follow)
             return not chooses
-        held = self.held if self.held is not None else None
-        chosen, _ = choose_smooth(self.train, held, self.smooth, self.plan.memory)
+        chosen, _ = choose_smooth(self.train, self.held, self.smooth, self.plan.memory)
         near = 0.05 < chosen / self.smooth < 20
         self.smooth = chosen
         self.stepper = self._make(chosen, mu=NEAR)
@@ -236,22 +217,16 @@ class Stages:
         errors = self.held.squared_errors() if isinstance(self.held, OfData) and self.held.squares else None
         val = None if self.held is None else self.held.score()
         self.history.grids[size] = (self.train.score(), val)
-        self.done.append(Done(size, self.smooth, state_of(self.model), errors))
-        if self._gets_worse():
+        self.done.append(Done(size, self.smooth, state_of(self.model), val, errors))
+        if gets_worse(self.done):
             self.stage = len(self.grids) - 1
             self.history.stopped = "finer grids made the error on held-back rows no smaller"
         return True
 
-    def _gets_worse(self) -> bool:
-        """True if the last WORSE grid sizes have not lowered the held-back error by a tenth."""
-        vals = [self.history.grids[done.grid_size][1] for done in self.done]
-        known = [val for val in vals if val is not None]
-        return len(known) > WORSE and min(known[-WORSE:]) > 0.9 * min(known[:-WORSE])
-
     # ---- the choice
 
     def _finish(self) -> None:
-        chosen = self._chosen()
+        chosen = smallest_good(self.done, ended=self.history.stopped == "done")
         if chosen is None:
             if self.loop.best is not None:
                 restore(self.model, self.loop.best[1])
@@ -261,28 +236,10 @@ class Stages:
                 self._refit(chosen)
         self.history.grid_size = self.layers[0].grid_size
 
-    def _chosen(self) -> Done | None:
-        """The smallest grid whose error on the held-back rows is within one standard error of the best; without such rows the
-        last, if its stage has ended.
-        """
-        if not self.done:
-            return None
-        if self.held is None:
-            return self.done[-1] if self.history.stopped == "done" else None
-        if any(done.errors is None for done in self.done):
-            return min(self.done, key=lambda done: self.history.grids[done.grid_size][1] or 0.0)
-        means = [done.errors.mean().item() for done in self.done]  # type: ignore[union-attr]
-        best = min(range(len(means)), key=means.__getitem__)
-        for done in self.done:
-            more = done.errors - self.done[best].errors  # type: ignore[operator]
-            if more.mean() <= more.std() / len(more) ** 0.5:
-                return done
-        return self.done[best]
-
     def _refit(self, chosen: Done) -> None:
         """Some steps on all rows, those held back too: they are no longer needed."""
         train, held = self.train, self.held
-        whole = train.joined(held)  # type: ignore[attr-defined, arg-type]
+        whole = train.joined(held)  # type: ignore[attr-defined]
         stepper = LevenbergMarquardt(whole, chosen.smooth, self.plan.memory, mu=NEAR)
         for _ in range(REFIT):
             if stepper.done:
