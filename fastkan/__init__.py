@@ -2,7 +2,7 @@
 
 import torch  # noqa: F401  first: the native module then shares torch's OpenMP runtime instead of starting a second one
 
-from fastkan import experimental, functional, nn, ops, reference, splines, train
+from fastkan import experimental, explain, functional, nn, ops, reference, splines, train
 from fastkan.backends import use_backend
 from fastkan.nn import KAN, GridChange, KANLinear, ReplaceReport, load_state_dict, replace_linear
 from fastkan.train import fit, match_grids, refine
@@ -16,6 +16,7 @@ __all__ = [
     "ReplaceReport",
     "backend",
     "experimental",
+    "explain",
     "fit",
     "functional",
     "load_state_dict",
