@@ -66,7 +66,7 @@ def plot(
     """
     drawn = sketch(model, x, in_names, out_names)
     old = None if before is None else values_before(before, drawn)
-    right, bottom = _extent(drawn)
+    right, bottom = extent(drawn)
     unit = min(1.0, SIDE / max(right, bottom))
     summary = unit < READABLE
     left, top = 0.25, 0.45 + 0.07 * _longest(drawn.in_names) * _slanted(drawn, unit)
@@ -103,7 +103,7 @@ def values_before(before: nn.Module, drawn: Sketch) -> list[Tensor]:
         return [edges.edge_values(stage.layer, layer.t) for stage, layer in zip(other.stages, drawn.layers, strict=True)]
 
 
-def _extent(drawn: Sketch) -> tuple[float, float]:
+def extent(drawn: Sketch) -> tuple[float, float]:
     """(right, bottom) of all boxes and nodes."""
     corners = [layer.places.at(layer.places.nodes + 0.2, max(layer.places.outputs, default=0) + 0.5) for layer in drawn.layers]
     return max(x for x, _ in corners), max(y for _, y in corners)
