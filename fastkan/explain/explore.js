@@ -111,18 +111,23 @@ function drawNodes(svg, layer, unit, at) {
 
 function drawNames(svg, state, at) {
   const [first, last] = [state.layers[0].places, state.layers.at(-1).places];
-  const size = Math.max(5, Math.min(14, state.unit * 0.2));
+  const size = Math.max(8, Math.min(14, state.unit * 0.2));
+  const wide = (name) => name.length * size * 0.6 > state.unit * 0.95;
   state.in_names.forEach((name, k) => {
     const [x, y] = at(first, first.inputs[k], -0.2);
     const text = make(svg, "text", { x, y, class: "name", "font-size": size, "text-anchor": "middle" }, name);
-    if (name.length * size * 0.6 > state.unit) {
+    if (wide(name)) {
       text.setAttribute("text-anchor", "start");
       text.setAttribute("transform", `rotate(-50 ${x} ${y})`);
     }
   });
   state.out_names.forEach((name, k) => {
     const [x, y] = at({ turned: !last.turned }, last.results[k], last.nodes + (last.turned ? 0.2 : 0.3));
-    make(svg, "text", { x, y, class: "name", "font-size": size, "text-anchor": last.turned ? "middle" : "start", dy: last.turned ? "1.1em" : "0.35em" }, name);
+    const text = make(svg, "text", { x, y, class: "name", "font-size": size, "text-anchor": last.turned ? "middle" : "start", dy: last.turned ? "1.1em" : "0.35em" }, name);
+    if (last.turned && wide(name)) {
+      text.setAttribute("text-anchor", "start");
+      text.setAttribute("transform", `rotate(50 ${x} ${y})`);
+    }
   });
 }
 
@@ -163,7 +168,7 @@ function drawPanel(panel, state, [l, i, o], samples, now) {
 function render({ model, el }) {
   const state = model.get("state");
   const root = make(el, "div", { class: "fastkan-explore" });
-  const svg = make(make(root, "div", { class: "picture", style: `flex: 0 1 ${state.view[2]}px` }), "svg", { viewBox: state.view.join(" ") });
+  const svg = make(make(root, "div", { class: "picture", style: `max-width: ${state.view[2]}px` }), "svg", { viewBox: state.view.join(" ") });
   const side = make(root, "div", { class: "side" });
   const sliders = make(side, "div", { class: "sliders" });
   const outputs = make(side, "div", { class: "outputs" });

@@ -114,7 +114,7 @@ def state(model: nn.Module, x: Tensor, in_names: Sequence[str] | None, out_names
     assert samples is not None
     return {
         "unit": unit,
-        "view": [-0.2 * unit, -top * unit, (right + beside + 0.2) * unit, (bottom + top + 0.5) * unit],
+        "view": [-0.2 * unit, -top * unit, (right + beside + 0.2) * unit, (bottom + top + 0.3 + beside) * unit],
         "in_names": drawn.in_names,
         "out_names": drawn.out_names,
         "samples": _short(samples[:: -(-len(samples) // ROWS)]),

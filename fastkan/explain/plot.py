@@ -69,8 +69,9 @@ def plot(
     right, bottom = extent(drawn)
     unit = min(1.0, SIDE / max(right, bottom))
     summary = unit < READABLE
-    left, top = 0.25, 0.45 + 0.07 * _longest(drawn.in_names) * _slanted(drawn, unit)
-    beside, below = (0.25, 0.5) if drawn.layers[-1].places.turned else (0.3 + 0.1 * _longest(drawn.out_names), 0.25)
+    left, top = 0.25, 0.45 + _rise(drawn.in_names, unit)
+    turned, names = drawn.layers[-1].places.turned, drawn.out_names
+    beside, below = (0.25 + _rise(names, unit), 0.5 + _rise(names, unit)) if turned else (0.3 + 0.1 * _longest(names), 0.25)
     width, height = left + right * unit + beside + 3.6 * summary, top + bottom * unit + below
     picture = figure(width, max(height, 7.0) if summary else height)
     width, height = picture.get_size_inches()
@@ -113,16 +114,17 @@ def extent(drawn: Sketch) -> tuple[float, float]:
 
 
 def _font(unit: float) -> float:
-    return max(4.0, min(11.0, unit * 16))
+    return max(6.5, min(11.0, unit * 16))
 
 
 def _longest(names: Sequence[str]) -> int:
     return max(map(len, names), default=0)
 
 
-def _slanted(drawn: Sketch, unit: float) -> bool:
-    """True where the names of the inputs are wider than their columns."""
-    return _longest(drawn.in_names) * _font(unit) * 0.62 > unit * 72
+def _rise(names: Sequence[str], unit: float) -> float:
+    """Inches that names over or under columns take when they are slanted, as they are where wider than a column; else 0."""
+    width = _longest(names) * _font(unit) * 0.62 / 72
+    return 0.75 * width if width > 0.95 * unit else 0.0
 
 
 def _draw_lines(axes: "Axes", drawn: Sketch, unit: float) -> None:
@@ -148,12 +150,23 @@ def _draw_lines(axes: "Axes", drawn: Sketch, unit: float) -> None:
     axes.add_collection(LineCollection(lines, colors=PALE, linewidths=max(0.3, unit * 0.9), zorder=0))
     first, last = drawn.layers[0].places, drawn.layers[-1].places
     style: dict[str, Any] = {"fontsize": font, "color": INK, "zorder": 4}
-    slanted = _slanted(drawn, unit)
+    slanted = _rise(drawn.in_names, unit) > 0
     for k, name in zip(first.inputs, drawn.in_names, strict=True):
-        axes.text(k, -0.16, name, ha="left" if slanted else "center", va="bottom", rotation=50 if slanted else 0, **style)
+        axes.text(
+            k,
+            -0.16,
+            name,
+            ha="left" if slanted else "center",
+            va="bottom",
+            rotation=50 * slanted,
+            rotation_mode="anchor",
+            **style,
+        )
+    slanted = last.turned and _rise(drawn.out_names, unit) > 0
     for k, name in zip(last.results, drawn.out_names, strict=True):
         x, y = last.at(last.nodes + 0.3, k)
-        axes.text(x, y, name, ha="center" if last.turned else "left", va="top" if last.turned else "center", **style)
+        ha, va = ("center" if last.turned and not slanted else "left"), ("top" if last.turned else "center")
+        axes.text(x, y, name, ha=ha, va=va, rotation=-50 if slanted else 0, rotation_mode="anchor", **style)
 
 
 def _draw_nodes(axes: "Axes", points: Sequence[tuple[float, float]], sign: str, unit: float) -> None:
