@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class History(Protocol):
-    """What fastkan.fit returns of a training: one dict a row, with "step", "grid_size", "train" and "val"."""
+    """The part of what fastkan.fit returns that plot_history reads."""
 
     rows: list[dict[str, Any]]
 
@@ -22,7 +22,7 @@ class History(Protocol):
 def plot_history(history: History) -> "Figure":
     """Draws the errors of a training over its steps, and where its grid was refined.
 
-    history: its `rows` are dicts with "step", "grid_size", "train" (RMSE) and "val" (RMSE or None)
+    history: what fastkan.fit returns, or anything whose `rows` are dicts with step, grid_size, train and val, which may be None
     returns: a matplotlib Figure
     raises: ValueError for a history without rows; ImportError without matplotlib
 

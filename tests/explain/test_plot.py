@@ -168,6 +168,13 @@ def test_history(val):
         plot_history(types.SimpleNamespace(rows=[]))
 
 
+def test_history_of_a_fit():
+    history = fastkan.fit(made(), X, X[:, :2], grids=[3, 6], val=0.2, optimizer="lbfgs", steps=2)
+    axes = plot_history(history).axes[0]
+    assert len(axes.lines[0].get_xdata()) == len(history.rows)
+    assert texts(axes.figure) == [" G = 6"]
+
+
 def test_animation(tmp_path):
     from PIL import Image
 
