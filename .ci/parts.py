@@ -24,6 +24,7 @@ FOLDERS = {  # the longest that fits a file counts; a file that none fits needs 
     "kernels": ("triton",),
     "fastkan": PARTS,
     "fastkan/nn": ("cpu", "cuda"),
+    "fastkan/explain": (),
     "fastkan/tools": (),
     "tests/native": ("cpu",),
     "tests/emulated": ("cuda",),

@@ -45,7 +45,8 @@ class Loop:
         self.model, self.train, self.held, self.history = model, train, held, history
         self.patience, self.seconds, self.callback, self.bar = patience, seconds, callback, bar
         self.began = time.perf_counter()
-        self.good = state_of(model)  # the last one seen finite
+        self.good = state_of(model)  # the last one whose loss is known to be finite
+        self.latest = self.good  # after the last look
         self.best: tuple[float, State] | None = None  # on held-back rows, in this stage
         self.waited = 0
 
@@ -65,6 +66,7 @@ class Loop:
                 between(seen)
             if not math.isfinite(stepper.value):
                 self._refuse(stepper.value)
+            self.good = self.latest  # as the step after it began with a finite loss
             last = k == steps - 1 or stepper.done
             if last or (k + 1) % every == 0:
                 self._look(stepper.value, grid_size)
@@ -87,11 +89,11 @@ class Loop:
             "seconds": seconds,
         }
         self.history.rows.append(row)
-        self.good = state_of(self.model)
+        self.latest = state_of(self.model)
         if val is not None:
             self.waited += 1
             if self.best is None or val < self.best[0]:
-                self.best, self.waited = (val, self.good), 0
+                self.best, self.waited = (val, self.latest), 0
         if self.bar is not None:
             self.bar.set_postfix(grid=grid_size, train=f"{train:.2e}", **({} if val is None else {"val": f"{val:.2e}"}))
             self.bar.update()

@@ -228,8 +228,7 @@ class Stages:
     def _finish(self) -> None:
         chosen = smallest_good(self.done, ended=self.history.stopped == "done")
         if chosen is None:
-            if self.loop.best is not None:
-                restore(self.model, self.loop.best[1])
+            restore(self.model, self.loop.latest if self.loop.best is None else self.loop.best[1])
         else:
             restore(self.model, chosen.state)
             if self.plan.refit_all and self.name == "lm" and isinstance(self.train, OfData):
@@ -291,7 +290,7 @@ class Stages:
         self.history.grids.update({size: tuple(pair) for size, pair in grids})
         best = unpack(rest["best"], tensors)
         self.loop.best, self.loop.waited = None if best is None else (best[0], best[1]), rest["waited"]
-        self.loop.good = state_of(self.model)
+        self.loop.good = self.loop.latest = state_of(self.model)
         self.done = [Done(*entry) for entry in unpack(rest["done"], tensors)]
         state = unpack(rest["optimizer"], tensors)
         if state is not None:

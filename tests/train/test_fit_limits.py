@@ -90,7 +90,7 @@ def test_a_loss_that_is_no_longer_finite(optimizer):
 
 def test_the_guard_names_the_culprit():
     model = made()
-    with pytest.raises(FloatingPointError, match="the weights grew too large"):
+    with pytest.raises(FloatingPointError, match=r"parameter 0\.weight became NaN or infinite"):
         fit(model, X, Y, optimizer=torch.optim.SGD(model.parameters(), lr=1e300))
     assert all(p.isfinite().all() for p in model.parameters())
 
