@@ -6,7 +6,7 @@ from fastkan import experimental, explain, functional, nn, ops, reference, splin
 from fastkan.backends import use_backend
 from fastkan.explain import PruneReport, prune
 from fastkan.nn import KAN, GridChange, KANLinear, ReplaceReport, load_state_dict, replace_linear
-from fastkan.train import fit, match_grids, refine
+from fastkan.train import fit, match_grids, refine, sparsify
 
 __version__ = "0.1.0"
 backend = use_backend
@@ -29,6 +29,7 @@ __all__ = [
     "reference",
     "refine",
     "replace_linear",
+    "sparsify",
     "splines",
     "train",
     "use_backend",

@@ -68,6 +68,16 @@ def has_the_operation(request):
 
 
 @pytest.fixture(autouse=True)
+def fresh_dynamo():
+    """Forget what a test compiled: of one function, such as KAN.forward, torch compiles no more than 8 versions in a process."""
+    yield
+    dynamo = sys.modules.get("torch._dynamo")
+    if dynamo is not None and dynamo.utils.counters:
+        dynamo.reset()
+        dynamo.utils.counters.clear()
+
+
+@pytest.fixture(autouse=True)
 def reproducible(request):
     """Seed every test, and fill torch.empty with NaN so that an output left unwritten shows."""
     torch.manual_seed(0)

@@ -6,10 +6,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from fastkan.explain.stack import Stage, columns, double, in_features, rows, spread, walk
 from fastkan.nn.edges import edge_deviations
 from fastkan.nn.grid import normal_tensors
 from fastkan.nn.kan import KAN
+from fastkan.nn.stack import Stage, columns, double, in_features, rows, spread, walk
 
 NOISE = 1e-6  # a sum that moves so much less than its edges is constant: what is left is their rounding
 

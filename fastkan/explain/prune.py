@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 
 from fastkan.explain.attribute import attribute
-from fastkan.explain.shrink import shrunk
-from fastkan.explain.stack import columns, double, rows, spread, stages
 from fastkan.nn.edges import alive
 from fastkan.nn.grid import normal_tensors, ranks
 from fastkan.nn.kan import KAN
+from fastkan.nn.shrink import shrunk
+from fastkan.nn.stack import columns, double, rows, spread, stages
 
 EDGES, NODES = 0.03, 0.01  # thresholds, as in pykan
 

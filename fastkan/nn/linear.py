@@ -137,7 +137,8 @@ class KANLinear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x [..., I] -> [..., O] in x's dtype."""
-        weight = self.weight if self.mask is None else self.weight * self.mask[:, None]
+        mask = self._buffers["mask"]  # self.mask takes 0.3 us
+        weight = self.weight if mask is None else self.weight * mask[:, None]
         y = kan_linear(x, weight, self.knots, self.bias, degree=self.degree, activation=self.activation, backend=self.backend)
         return y if self.symbolic is None else y + self.symbolic(x)
 

@@ -3,5 +3,6 @@
 from fastkan.train.fit import fit
 from fastkan.train.grids import match_grids, refine
 from fastkan.train.history import History
+from fastkan.train.sparsify import Candidate, sparsify
 
-__all__ = ["History", "fit", "match_grids", "refine"]
+__all__ = ["Candidate", "History", "fit", "match_grids", "refine", "sparsify"]

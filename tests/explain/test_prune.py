@@ -11,8 +11,8 @@ from torch import distributed, nn
 import fastkan
 from fastkan import KAN, KANLinear, prune
 from fastkan.explain import prune_edges, prune_inputs, prune_nodes
-from fastkan.explain.stack import stages
 from fastkan.nn import edges
+from fastkan.nn.stack import stages
 
 CALLS = [prune_edges, prune_nodes, prune_inputs, prune]
 

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from torch import nn
 
 from fastkan.explain import prune_edges, prune_inputs
-from fastkan.explain.shrink import shrunk
 from fastkan.nn import Columns, Products, edges
+from fastkan.nn.shrink import shrunk
 
 
 def fixed(net, x):

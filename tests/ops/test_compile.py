@@ -49,13 +49,6 @@ def test_fakes_know_the_two_dtypes_of_autocast(name):
     assert ops.raw[name](*arguments).dtype == (torch.bfloat16 if name in ("forward", "grad_weight") else torch.float32)
 
 
-@pytest.fixture(autouse=True)
-def fresh_dynamo():
-    torch._dynamo.reset()
-    yield
-    torch._dynamo.reset()
-
-
 @pytest.mark.parametrize("dynamic", [False, True, None])
 def test_fullgraph_forward_and_backward(dynamic):
     layer = fastkan.KAN([3, 4, 2]).double()

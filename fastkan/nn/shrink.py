@@ -8,12 +8,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from fastkan.explain.stack import Stage, columns, double, in_features, means, stages, walk
 from fastkan.nn.edges import alive, present
 from fastkan.nn.grid import normal_tensors
 from fastkan.nn.kan import KAN
 from fastkan.nn.linear import KANLinear
 from fastkan.nn.nodes import Columns, Products
+from fastkan.nn.stack import Stage, columns, double, in_features, means, stages, walk
 from fastkan.nn.symbolic import SymbolicEdges
 
 # ---- one layer
