@@ -1,0 +1,1 @@
+"""What fit and sparsify reach, beside pykan: `python -m benchmarks science`."""
