@@ -25,6 +25,7 @@ FOLDERS = {  # the longest that fits a file counts; a file that none fits needs 
     "fastkan": PARTS,
     "fastkan/nn": ("cpu", "cuda"),
     "fastkan/explain": (),
+    "fastkan/train": (),
     "fastkan/tools": (),
     "tests/native": ("cpu",),
     "tests/emulated": ("cuda",),
