@@ -1,12 +1,15 @@
 """Changes of grid for whole models, with what else is a function on the grid: an optimizer's moments, averages of models."""
 
+import warnings
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from fastkan.nn.grid import GridChange, Plan, change, normal_tensors, plan_match, plan_refine, take
+from fastkan.nn.grid import MANY_OUTSIDE, GridChange, Plan, change, normal_tensors, plan_match, plan_refine, take
 from fastkan.nn.linear import KANLinear
+from fastkan.splines.knots import outside
 from fastkan.splines.refit import refit
 
 # Entries of torch.optim's states that are functions on the grid, with the power of the gradient that they grow with.
@@ -111,3 +114,17 @@ def match_grids(model: nn.Module, like: nn.Module) -> dict[str, GridChange]:
     for layer, plan in plans.values():
         take(layer, plan)
     return changes
+
+
+def warn_outside(model: nn.Module, seen: Mapping[KANLinear, Sequence[Tensor]]) -> None:
+    """One warning that names the layers of which many inputs lie outside the grid."""
+    shares = {
+        name: outside(torch.cat(list(seen[layer])).double(), layer.knots.double(), layer.degree)
+        for name, layer in _layers(model).items()
+        if seen.get(layer)
+    }
+    if far := [f"{share:.0%} in layer {name or 'model'}" for name, share in shares.items() if share > MANY_OUTSIDE]:
+        warnings.warn(
+            f"fit: values lie outside the grids, where splines fade to 0: {', '.join(far)}; update_grid lays grids over them",
+            stacklevel=4,
+        )

@@ -11,7 +11,7 @@ from fastkan.nn.jacobian import RowJacobian
 from fastkan.nn.linear import seeded
 from fastkan.train.checkpoint import Checkpoint, pack, unpack
 from fastkan.train.choice import Done, gets_worse, smallest_good
-from fastkan.train.grids import carried_state
+from fastkan.train.grids import carried_state, warn_outside
 from fastkan.train.history import History
 from fastkan.train.lm import FOLDS, LevenbergMarquardt, choose_smooth
 from fastkan.train.loop import Loop, Stopped, restore, state_of
@@ -234,6 +234,7 @@ class Stages:
             if self.plan.refit_all and self.name == "lm" and isinstance(self.train, OfData):
                 self._refit(chosen)
         self.history.grid_size = self.layers[0].grid_size
+        warn_outside(self.model, self._inputs())
 
     def _refit(self, chosen: Done) -> None:
         """Some steps on all rows, those held back too: they are no longer needed."""
