@@ -1,12 +1,18 @@
 """fastkan: KAN (Kolmogorov-Arnold network) layers as fused kernels for PyTorch."""
 
+import importlib
+from typing import TYPE_CHECKING, Any
+
 import torch  # noqa: F401  first: the native module then shares torch's OpenMP runtime instead of starting a second one
 
-from fastkan import experimental, explain, functional, nn, ops, reference, splines, train
+from fastkan import experimental, functional, nn, ops, reference, splines
 from fastkan.backends import use_backend
-from fastkan.explain import PruneReport, prune
 from fastkan.nn import KAN, GridChange, KANLinear, ReplaceReport, load_state_dict, replace_linear
-from fastkan.train import fit, match_grids, refine, sparsify
+
+if TYPE_CHECKING:
+    from fastkan import explain, train
+    from fastkan.explain import PruneReport, prune  # type: ignore[no-redef]
+    from fastkan.train import fit, match_grids, refine, sparsify  # type: ignore[no-redef]
 
 __version__ = "0.1.0"
 backend = use_backend
@@ -34,3 +40,18 @@ __all__ = [
     "train",
     "use_backend",
 ]
+
+# Imported when they are asked for: they take as long as all the rest (40 ms), and layers need none of them.
+_LATER = {"PruneReport": "explain", "prune": "explain"} | dict.fromkeys(("fit", "match_grids", "refine", "sparsify"), "train")
+
+
+def __getattr__(name: str) -> Any:
+    if name in ("explain", "train"):
+        return importlib.import_module(f"fastkan.{name}")
+    if name not in _LATER:
+        raise AttributeError(f"module 'fastkan' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"fastkan.{_LATER[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,5 +1,8 @@
 """functional.kan_linear: every check and its message, dtypes, layouts, derivatives against scipy."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -257,3 +260,16 @@ def test_autocast_leaves_float64_alone(backend):
     with torch.autocast("cpu", torch.bfloat16):
         y = kan_linear(**given, backend=backend)
     assert torch.equal(y, kan_linear(**given, backend=backend))
+
+
+def test_what_layers_do_not_need_is_imported_when_asked_for():
+    code = """
+import sys, fastkan
+assert not {"fastkan.train", "fastkan.explain", "matplotlib", "scipy"} & set(sys.modules)
+assert all(hasattr(fastkan, name) and name in dir(fastkan) for name in fastkan.__all__)
+assert {"fastkan.train", "fastkan.explain"} <= set(sys.modules) and not {"matplotlib", "scipy"} & set(sys.modules)
+from fastkan import fit
+assert fit is fastkan.train.fit and not hasattr(fastkan, "nothing")
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
