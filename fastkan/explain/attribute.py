@@ -9,9 +9,7 @@ from torch import Tensor
 from fastkan.nn.edges import edge_deviations
 from fastkan.nn.grid import normal_tensors
 from fastkan.nn.kan import KAN
-from fastkan.nn.stack import Stage, columns, double, in_features, rows, spread, walk
-
-NOISE = 1e-6  # a sum that moves so much less than its edges is constant: what is left is their rounding
+from fastkan.nn.stack import Stage, backward_scores, columns, double, in_features, ratio, rows, spread, walk
 
 
 class Scores(NamedTuple):
@@ -27,26 +25,8 @@ class Scores(NamedTuple):
     edges: list[Tensor]
 
 
-def _ratio(numerator: Tensor, denominator: Tensor, least: Tensor | float = 0.0) -> Tensor:
-    """numerator / denominator, and 0 where the denominator is at most `least`."""
-    positive = denominator > least
-    return torch.where(positive, numerator / torch.where(positive, denominator, 1), 0)
-
-
-def _backward(traced: list[tuple[Stage, Tensor]]) -> tuple[list[Tensor], list[Tensor]]:
-    last = traced[-1][0].nodes.out_features
-    nodes = [traced[-1][1].new_full((last,), 1 / last)]
-    edges: list[Tensor] = []
-    for (layer, _), owners, x in reversed([(stage, stage.owners(), x) for stage, x in traced]):
-        deviations = edge_deviations(layer, x)
-        moves = layer(x).std(0, correction=0)
-        edges.insert(0, deviations * _ratio(nodes[0][owners], moves, NOISE * deviations.sum(0)))
-        nodes.insert(0, edges[0].sum(1))
-    return nodes, edges
-
-
 def _forward(traced: list[tuple[Stage, Tensor]]) -> tuple[list[Tensor], list[Tensor]]:
-    edges = [_ratio(edge_deviations(stage.layer, x), x.std(0, correction=0)[:, None]) for stage, x in traced]
+    edges = [ratio(edge_deviations(stage.layer, x), x.std(0, correction=0)[:, None]) for stage, x in traced]
     into = [
         torch.stack([part.max() for part in edge.amax(0).split(stage.sizes)])
         for edge, (stage, _) in zip(edges, traced, strict=True)
@@ -57,7 +37,7 @@ def _forward(traced: list[tuple[Stage, Tensor]]) -> tuple[list[Tensor], list[Ten
 
 
 KINDS: dict[str, Callable[[list[tuple[Stage, Tensor]]], tuple[list[Tensor], list[Tensor]]]] = {
-    "backward": _backward,
+    "backward": backward_scores,
     "forward": _forward,
 }
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from fastkan.nn.edges import edge_means, slot_moments
+from fastkan.nn.edges import edge_deviations, edge_means, slot_moments
 from fastkan.nn.grid import check_finite, check_samples
 from fastkan.nn.kan import KAN
 from fastkan.nn.linear import KANLinear
@@ -15,6 +15,7 @@ from fastkan.nn.nodes import Columns, Products
 from fastkan.nn.symbolic import FUNCTIONS
 
 ROUNDING = 1e-12  # of a float64 result, relative to its size
+NOISE = 1e-6  # a sum that moves so much less than its edges is constant: what is left is their rounding
 
 
 class Stage(NamedTuple):
@@ -97,3 +98,22 @@ def means(layer: KANLinear, x: Tensor) -> Tensor:
         for (i, o, name), (a, b, c, d) in zip(layer.symbolic.edges, layer.symbolic.affine.unbind(), strict=True):
             found[i, o] = (c * FUNCTIONS[name](a * x[:, i] + b) + d).mean()
     return found
+
+
+def ratio(numerator: Tensor, denominator: Tensor, least: Tensor | float = 0.0) -> Tensor:
+    """numerator / denominator, and 0 where the denominator is at most `least`."""
+    positive = denominator > least
+    return torch.where(positive, numerator / torch.where(positive, denominator, 1), 0)
+
+
+def backward_scores(traced: list[tuple[Stage, Tensor]]) -> tuple[list[Tensor], list[Tensor]]:
+    """Scores of every layer of nodes and of every layer's edges [I, O]: shares of the outputs, see fastkan.explain.attribute."""
+    last = traced[-1][0].nodes.out_features
+    nodes = [traced[-1][1].new_full((last,), 1 / last)]
+    edges: list[Tensor] = []
+    for (layer, _), owners, x in reversed([(stage, stage.owners(), x) for stage, x in traced]):
+        deviations = edge_deviations(layer, x)
+        moves = layer(x).std(0, correction=0)
+        edges.insert(0, deviations * ratio(nodes[0][owners], moves, NOISE * deviations.sum(0)))
+        nodes.insert(0, edges[0].sum(1))
+    return nodes, edges

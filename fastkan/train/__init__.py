@@ -3,6 +3,7 @@
 from fastkan.train.fit import fit
 from fastkan.train.grids import match_grids, refine
 from fastkan.train.history import History
+from fastkan.train.penalty import EdgePenalty
 from fastkan.train.sparsify import Candidate, sparsify
 
-__all__ = ["Candidate", "History", "fit", "match_grids", "refine", "sparsify"]
+__all__ = ["Candidate", "EdgePenalty", "History", "fit", "match_grids", "refine", "sparsify"]

@@ -26,7 +26,7 @@ USED = 0.9  # a grid of which less is used is laid anew at a stage; 0.6 within o
 USED_WITHIN = 0.6
 SMOOTH = 1e-8  # of the first stage; the choice on held-back rows follows it
 BARELY = 1e-15  # smoothness for residuals, which have no held-back rows
-CHUNKS = 20  # parts of a stage of another optimizer than lm; grids follow the samples between those of the first half
+CHUNKS = 20  # parts of a stage of another optimizer than lm; grids follow the samples between them
 START = 1e-2  # damping of lm
 NEAR = 1e-8  # damping of steps that start near the end
 REFIT = 15  # steps of lm on all rows, after the choice of a grid size
@@ -188,7 +188,7 @@ class Stages:
             left = self._steps() - self.part * chunk
             self.loop.run(self.stepper, min(chunk, left), size)
             ended = left <= chunk or self.stepper.done or self.loop.tired
-            if not ended and 2 * self.part < CHUNKS:
+            if not ended:
                 self._cover(self._inputs(), None, USED_WITHIN)
         return self._leave(size) if ended else False
 
