@@ -14,6 +14,7 @@ from benchmarks.display import grouped
 from benchmarks.document import write
 from benchmarks.environment import environment, results_folder
 from benchmarks.progress import CONSOLE, progress
+from benchmarks.science.poisson import solve
 from benchmarks.science.targets import Rows, rows
 from fastkan.nn import Products
 from fastkan.nn.edges import alive
@@ -35,6 +36,8 @@ STRUCTURES = [  # target, widths, and what reads what in the right model, see `s
     ("product", [2, (3, 2), 1], "0*1"),
     ("trig", [3, (3, 2), 1], "0 + 1*2"),
 ]
+EQUATION = ("mse", "mse_of_gradient", "cpu_seconds")
+EQUATIONS = [(3, (5, 10, 20)), (5, (5, 10, 20)), (5, (5, 10, 20, 30))]  # degree, grids
 PYKAN_STEPS = 50  # of its LBFGS, for each grid
 
 
@@ -117,7 +120,7 @@ def find(name: str, widths: list, right: str, seed: int) -> dict:
 
 
 def science(seeds: int = 10, pykan_seeds: int = 2, name: str = "") -> None:
-    """Fits and structures over seeds, beside pykan on the first target. Takes 20 minutes of one core.
+    """Fits, structures and Poisson's equation over seeds, beside pykan on the first target. Takes 30 minutes of one core.
 
     Writes JSON to benchmarks/results/<machine>/<name>.
 
@@ -128,8 +131,8 @@ def science(seeds: int = 10, pykan_seeds: int = 2, name: str = "") -> None:
     """
     torch.set_num_threads(1)
     found = environment("cpu")
-    with progress(seeds * (len(FITS) + len(STRUCTURES)) + pykan_seeds) as advance:
-        fits, structures = [], []
+    with progress(seeds * (len(FITS) + len(STRUCTURES) + len(EQUATIONS)) + pykan_seeds) as advance:
+        fits, structures, equations = [], [], []
         for settings in FITS:
             for seed in range(seeds):
                 fits.append(fit(*settings, seed))
@@ -141,7 +144,11 @@ def science(seeds: int = 10, pykan_seeds: int = 2, name: str = "") -> None:
             for seed in range(seeds):
                 structures.append(find(*target, seed))
                 advance(f"structure of {target[0]}, seed {seed}")
-    document = {"environment": found, "fits": fits, "structures": structures}
+        for equation in EQUATIONS:
+            for seed in range(seeds):
+                equations.append(solve(*equation, seed))
+                advance(f"Poisson, degree {equation[0]}, seed {seed}")
+    document = {"environment": found, "fits": fits, "structures": structures, "poisson": equations}
     write(document, results_folder(found) / f"{name or date.today().isoformat() + '-science'}.json")
     show(document)
 
@@ -158,6 +165,11 @@ def show(document: dict) -> None:
     for (target,), same in grouped(document["structures"], "target").items():
         seconds = statistics.median(row["cpu_seconds"] for row in same)
         CONSOLE.print(f"structure of {target}: {sum(row['right'] for row in same)} of {len(same)} right, {seconds:.1f} CPU s")
+    for (degree, grids), same in grouped(document["poisson"], "degree", "grids").items():
+        parts = [
+            f"{key} {statistics.median(row[key] for row in same):.2g} ({max(row[key] for row in same):.2g})" for key in EQUATION
+        ]
+        CONSOLE.print(f"Poisson, degree {degree}, grids {grids}: median (worst) of {len(same)}: " + ", ".join(parts))
 
 
 def main(arguments: list[str]) -> int:

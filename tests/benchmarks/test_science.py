@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 
-from benchmarks.science import run, targets
+from benchmarks.science import poisson, run, targets
 from fastkan import KAN
 
 
@@ -36,6 +36,8 @@ def test_the_command(monkeypatch, tmp_path, capsys):
     pytest.importorskip("kan", reason="pykan is not installed")
     monkeypatch.setattr(run, "FITS", [("exp", [2, 1, 1], (3, 5), 0.0)])
     monkeypatch.setattr(run, "STRUCTURES", [("product", [2, (0, 1), 1], "0*1")])
+    monkeypatch.setattr(run, "EQUATIONS", [(3, (4,))])
+    monkeypatch.setattr(poisson, "INSIDE", 100)
     monkeypatch.setattr(run, "PYKAN_STEPS", 1)
     monkeypatch.setattr(run, "results_folder", lambda found: tmp_path)
     assert run.main(["--seeds", "1", "--pykan-seeds", "1", "--name", "tiny"]) == 0
@@ -44,6 +46,7 @@ def test_the_command(monkeypatch, tmp_path, capsys):
     assert ours["peer"] == "fastkan" and ours["train"] < 0.1 and ours["test_over_best"] >= 1
     assert theirs["peer"] == "pykan" and theirs["grid_size"] == 5
     assert set(document["structures"][0]) == {"target", "seed", "found", "right", "test", "cpu_seconds"}
+    assert 0 < document["poisson"][0]["mse"] < document["poisson"][0]["mse_of_gradient"]
     assert "structure of product" in capsys.readouterr().out
 
 
