@@ -3,7 +3,6 @@
 import statistics
 import time
 from collections.abc import Sequence
-from datetime import date
 
 import torch
 import tyro
@@ -119,7 +118,7 @@ def find(name: str, widths: list, right: str, seed: int) -> dict:
     return {"target": name, "seed": seed, "found": found, "right": found == right, "test": test, "cpu_seconds": seconds}
 
 
-def science(seeds: int = 10, pykan_seeds: int = 2, name: str = "") -> None:
+def science(seeds: int = 10, pykan_seeds: int = 2, name: str = "science") -> None:
     """Fits, structures and Poisson's equation over seeds, beside pykan on the first target. Takes 30 minutes of one core.
 
     Writes JSON to benchmarks/results/<machine>/<name>.
@@ -127,7 +126,7 @@ def science(seeds: int = 10, pykan_seeds: int = 2, name: str = "") -> None:
     Args:
         seeds: Of the data and of the start, for each target.
         pykan_seeds: The same for pykan, which takes a minute for each.
-        name: Name of the result file, today's date and -science by default.
+        name: Name of the result file.
     """
     torch.set_num_threads(1)
     found = environment("cpu")
@@ -149,7 +148,7 @@ def science(seeds: int = 10, pykan_seeds: int = 2, name: str = "") -> None:
                 equations.append(solve(*equation, seed))
                 advance(f"Poisson, degree {equation[0]}, seed {seed}")
     document = {"environment": found, "fits": fits, "structures": structures, "poisson": equations}
-    write(document, results_folder(found) / f"{name or date.today().isoformat() + '-science'}.json")
+    write(document, results_folder(found) / f"{name}.json")
     show(document)
 
 

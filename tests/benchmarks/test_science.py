@@ -1,12 +1,16 @@
 """The science benchmark on few rows: what it measures, and how it names structures."""
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
 
+from benchmarks.document import read
 from benchmarks.science import poisson, run, targets
 from fastkan import KAN
+
+RESULTS = Path(__file__).resolve().parents[2] / "benchmarks" / "results"
 
 
 @pytest.fixture(autouse=True)
@@ -48,6 +52,12 @@ def test_the_command(monkeypatch, tmp_path, capsys):
     assert set(document["structures"][0]) == {"target", "seed", "found", "right", "test", "cpu_seconds"}
     assert 0 < document["poisson"][0]["mse"] < document["poisson"][0]["mse_of_gradient"]
     assert "structure of product" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("path", sorted(RESULTS.glob("*/science*.json")), ids=lambda path: path.stem)
+def test_committed_results_are_readable(path, capsys):
+    run.show(read(path))
+    assert "median (worst) of 5" in capsys.readouterr().out
 
 
 def test_structures():
