@@ -101,7 +101,7 @@ def slot_moments(layer: "KANLinear", x: Tensor) -> Moments:
 
 
 def edge_means(layer: "KANLinear", moments: Moments) -> Tensor:
-    """The mean of every edge [I, O]."""
+    """The mean of every edge [I, O] that is a spline, 0 elsewhere."""
     return torch.einsum("im,imo->io", moments.mean, layer.weight) * present(layer)
 
 

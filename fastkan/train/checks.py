@@ -9,13 +9,16 @@ from torch import Tensor, nn
 
 from fastkan.functional import check_tensor
 from fastkan.nn import KANLinear
+from fastkan.nn.grid import ranks
 
 OPTIMIZERS = ("lm", "lbfgs", "ssbroyden", "adamw")
 LOSSES = ("mse", "cross_entropy")
 
 
 def check_model(model: Any) -> list[KANLinear]:
-    """The KAN layers of a model that can be trained."""
+    """The KAN layers of a model that can be trained, in the only process: others would fit other rows, and drift apart."""
+    if ranks() > 1:
+        raise RuntimeError(f"expected one process, received {ranks()}; fit in one, and load its state in the others")
     if not isinstance(model, nn.Module):
         raise TypeError(f"model: expected an nn.Module, received {type(model).__name__}")
     layers = [module for module in model.modules() if isinstance(module, KANLinear)]

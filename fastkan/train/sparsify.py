@@ -19,6 +19,7 @@ from fastkan.nn.stack import stages, walk
 from fastkan.train import checks
 from fastkan.train.lm import LevenbergMarquardt
 from fastkan.train.objective import OfData, inputs_watched
+from fastkan.train.stages import MARGIN, USED, USED_WITHIN
 
 SMOOTH = 1e-9
 LAMBS, ROUNDS = (1e-2, 3e-3), 6  # the penalty, in standard deviations of y, and how often it is reweighted
@@ -31,8 +32,6 @@ FACTOR = 3.0  # what an edge must gain: so much in the error
 FINER = (2, 4)  # multiples of the grid size at which candidates are compared, so that knots do not stand in for edges
 MANY = 12  # edges up to which a candidate is refined
 HELD = 4  # one row in four is held back
-USED = 0.9
-MARGIN = 0.02
 
 
 class Candidate(NamedTuple):
@@ -73,7 +72,7 @@ def _refit(model: KAN, rows: _Rows, steps: int, mu: float, extra: Tensor | None 
             return
         stepper.step()
         if extra is None:  # which is of the grid as it is
-            _cover(model, rows.x, 0.6)
+            _cover(model, rows.x, USED_WITHIN)
 
 
 def _penalty(model: KAN, rows: _Rows, lamb: float) -> Tensor:
@@ -223,7 +222,7 @@ def _penalised(model: KAN, rows: _Rows) -> KAN:
     for lamb in LAMBS:
         for _ in range(ROUNDS):
             _refit(model, rows, 4, 1e-3, _penalty(model, rows, lamb))
-            _cover(model, rows.x, 0.6)
+            _cover(model, rows.x, USED_WITHIN)
     without = _without(model, rows.x, [effect < NOTHING for effect in _effects(model, rows)])
     model = model if without is None else without
     _cover(model, rows.x, USED)

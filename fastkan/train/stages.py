@@ -97,8 +97,8 @@ class Stages:
         return seen
 
     @normal_tensors
-    def _cover(self, seen: dict[KANLinear, list[Tensor]], size: int | None, used: float) -> bool:
-        """Lay grids over what the layers received; True if one has changed."""
+    def _cover(self, seen: dict[KANLinear, list[Tensor]], size: int | None, used: float) -> None:
+        """Lay grids over what the layers received."""
         plans = []
         for layer, inputs in seen.items():
             samples = torch.cat(inputs).double() if inputs else layer.knots.new_zeros(0, layer.in_features)
@@ -119,7 +119,6 @@ class Stages:
         for layer, state in states:
             if state:
                 optimizer.state[layer.weight] = state  # type: ignore[union-attr]
-        return bool(changed)
 
     def _follow(self, seen: Any) -> None:
         if self.plan.update_grid:
@@ -203,7 +202,7 @@ class Stages:
             self.stepper = self._make(self.smooth)
             self.loop.run(self.stepper, self._steps() // 2 if chooses else self._steps(), size, self._follow)
             return not chooses
-        chosen, _ = choose_smooth(self.train, self.held, self.smooth, self.plan.memory)
+        chosen = choose_smooth(self.train, self.held, self.smooth, self.plan.memory)
         near = 0.05 < chosen / self.smooth < 20
         self.smooth = chosen
         self.stepper = self._make(chosen, mu=NEAR)

@@ -7,7 +7,7 @@ import torch
 from safetensors import safe_open
 from torch import nn
 
-from fastkan import KAN, fit
+from fastkan import KAN, fit, sparsify
 
 torch.manual_seed(0)
 X = torch.rand(120, 2, dtype=torch.float64) * 2 - 1
@@ -274,3 +274,11 @@ def test_odd_data_are_fitted_all_the_same(x):
     y = torch.sin(3 * x[:, :1])
     fit(model, x, y, steps=10)
     assert (model(x) - y).abs().max() < 0.05
+
+
+def test_several_processes_are_refused(monkeypatch):
+    """Each would fit its own rows, and their models would drift apart."""
+    monkeypatch.setattr("fastkan.train.checks.ranks", lambda: 2)
+    for call in (fit, sparsify):
+        with pytest.raises(RuntimeError, match="^expected one process, received 2"):
+            call(made(), X, Y)
