@@ -7,12 +7,13 @@ CXX_FILES = $(shell find csrc tests/emulated tests/native benchmarks -name '*.h'
 TRITON_OF_GPUS := 3.6.0
 GPU_PYTHON ?= $(if $(wildcard $(BIN)/python),$(BIN)/python,$(PYTHON))
 
-.PHONY: help test proof proof-cpu proof-triton proof-cuda lint bench docs gpu arm overhead format clean
+.PHONY: help test proof proof-cpu proof-triton proof-cuda lint bench demo docs gpu arm overhead format clean
 
 help:
 	@echo "make test      lint, type check and the first tier of tests: 15 minutes on 2 cores, set-up included"
 	@echo "make proof     the first tier and all the rest: proof-cpu, proof-triton, proof-cuda, each also alone"
 	@echo "make bench     fastkan against pykan, efficient-kan-style layers, inkan and MLPs: table, plot, JSON"
+	@echo "make demo      a hidden formula: fit, prune, see; a picture in build/demo.png, in under a minute"
 	@echo "make docs      the documentation as a site in build/docs; runs the code of every page"
 	@echo "make gpu       proof on an NVIDIA GPU in the Python at hand: tests, sanitizer, throughput (docs/how-to/prove-on-a-gpu.md)"
 	@echo "make arm       the CPU core on ARM, in an emulator: 6 minutes"
@@ -90,6 +91,10 @@ proof-cuda: .venv/all-architectures
 
 bench: .venv/ready
 	$(BIN)/python -m benchmarks cpu
+
+demo: .venv/ready
+	mkdir -p build
+	$(BIN)/python -m fastkan demo --output build/demo.png
 
 # The site, in build/docs. Every page's code runs while it is built.
 docs: .venv/docs

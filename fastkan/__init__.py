@@ -11,8 +11,12 @@ from fastkan.nn import KAN, GridChange, KANLinear, ReplaceReport, load_state_dic
 
 if TYPE_CHECKING:
     from fastkan import explain, train
-    from fastkan.explain import PruneReport, prune  # type: ignore[no-redef]
-    from fastkan.train import fit, match_grids, refine, sparsify  # type: ignore[no-redef]
+    from fastkan.explain import PruneReport
+    from fastkan.explain.plot import plot
+    from fastkan.explain.prune import prune
+    from fastkan.train import match_grids, refine
+    from fastkan.train.fit import fit
+    from fastkan.train.sparsify import sparsify
 
 __version__ = "0.1.0"
 backend = use_backend
@@ -31,6 +35,7 @@ __all__ = [
     "match_grids",
     "nn",
     "ops",
+    "plot",
     "prune",
     "reference",
     "refine",
@@ -42,7 +47,8 @@ __all__ = [
 ]
 
 # Imported when they are asked for: they take as long as all the rest (40 ms), and layers need none of them.
-_LATER = {"PruneReport": "explain", "prune": "explain"} | dict.fromkeys(("fit", "match_grids", "refine", "sparsify"), "train")
+_LATER = dict.fromkeys(("PruneReport", "plot", "prune"), "explain")
+_LATER |= dict.fromkeys(("fit", "match_grids", "refine", "sparsify"), "train")
 
 
 def __getattr__(name: str) -> Any:

@@ -1,9 +1,9 @@
-"""python -m fastkan info | profile"""
+"""python -m fastkan info | profile | demo"""
 
 import argparse
 import json
 
-from fastkan.tools import info, profile
+from fastkan.tools import demo, info, profile
 
 
 def _info(arguments: argparse.Namespace) -> None:
@@ -20,6 +20,10 @@ def main() -> None:
     command = commands.add_parser("profile", help=about, description=about)
     profile.add_options(command)
     command.set_defaults(run=profile.run)
+    about = "fit, prune and see a formula from 1,000 rows, in under a minute; needs the extras train and explain"
+    command = commands.add_parser("demo", help=about, description=about)
+    demo.add_options(command)
+    command.set_defaults(run=demo.run)
     arguments = parser.parse_args()
     arguments.run(arguments)
 

@@ -179,6 +179,32 @@ class KAN(nn.Sequential):
                 x = layer(x.to(layer.weight.dtype) if isinstance(layer, KANLinear) else x)
         return _take_all(plans)
 
+    # What stands on this layer is reached by its public name, when it is called: arrows between folders point one way.
+
+    def fit(self, *args: Any, **settings: Any) -> Any:
+        """`fastkan.fit` of this model."""
+        import fastkan
+
+        return fastkan.fit(self, *args, **settings)
+
+    def sparsify(self, *args: Any, **settings: Any) -> Any:
+        """`fastkan.sparsify` of this model, which stays as it is."""
+        import fastkan
+
+        return fastkan.sparsify(self, *args, **settings)
+
+    def prune(self, *args: Any, **settings: Any) -> Any:
+        """`fastkan.prune` of this model, which stays as it is."""
+        import fastkan
+
+        return fastkan.prune(self, *args, **settings)
+
+    def plot(self, *args: Any, **settings: Any) -> Any:
+        """`fastkan.plot` of this model."""
+        import fastkan
+
+        return fastkan.plot(self, *args, **settings)
+
     @normal_tensors
     def coverage(self, x: Tensor) -> list[float]:
         """Share of each layer's input values that lie inside its grid, from 0 to 1; outside the splines fade to 0.

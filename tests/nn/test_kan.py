@@ -8,6 +8,7 @@ import torch
 from layers import UNIT
 from torch import nn
 
+import fastkan
 from fastkan import KAN, KANLinear
 from fastkan.splines import knots as grids
 
@@ -118,3 +119,16 @@ def test_training_with_updates_and_refinement_learns_a_function():
     assert coarse < 0.01 * float(target.var())
     net.refine(10)
     assert train(150) < coarse
+
+
+def test_methods_are_the_functions_of_the_same_names():
+    x = torch.rand(60, 2, dtype=torch.float64) * 2 - 1
+    y = x[:, :1] + x[:, 1:].square()
+    net = KAN([2, 2, 1], dtype=torch.float64, seed=0)
+    twin = copy.deepcopy(net)
+    assert net.fit(x, y, steps=3, starts=1).train == fastkan.fit(twin, x, y, steps=3, starts=1).train
+    assert torch.equal(net(x), twin(x))
+    assert net.prune(x, allowed=0.2)[1].change <= 0.2
+    assert net.sparsify(x, y, starts=1)[0](x).shape == (60, 1)
+    with pytest.raises(ValueError, match="^in_names:"):
+        net.plot(x, in_names=["only one"])
