@@ -75,13 +75,14 @@ def _with_margin(end: Tensor, margin: Tensor, old_end: Tensor, resolved: Tensor)
     return torch.where(kept, old_end, end + margin), kept
 
 
-def adapt(knots: Tensor, x: Tensor, degree: int, eps: float, margin: float, dtype: torch.dtype) -> Tensor:
+def adapt(knots: Tensor, x: Tensor, degree: int, eps: float, margin: float, dtype: torch.dtype, tail: int = 0) -> Tensor:
     """Extended knots for the samples x [B, I]: eps * uniform + (1 - eps) * quantiles, with a minimum width for every
     cell.
 
     margin: how far the grid goes on past the samples, as a share of their range; for B rows 1 / B is added, the share of it
-    that so many samples miss. dtype: what will hold the knots. A column of (almost) equal samples keeps its grid if the grid
-    covers them. Otherwise its grid is moved to them.
+    that so many samples miss. tail: past either end it goes on further, by the reach of so many samples there. dtype: what
+    will hold the knots. A column of (almost) equal samples keeps its grid if the grid covers them. Otherwise its grid is moved
+    to them.
     """
     points = grid_points(knots, degree)
     cells = points.shape[1] - 1
@@ -96,8 +97,11 @@ def adapt(knots: Tensor, x: Tensor, degree: int, eps: float, margin: float, dtyp
 
     resolved = (16 * torch.finfo(dtype).eps * torch.maximum(lowest.abs(), highest.abs())).clamp(min=TINY_CELL)
     room = (highest - lowest) * (margin + 1 / x.shape[0])
-    high, high_kept = _with_margin(highest, room, points[:, -1:], resolved)
-    low, low_kept = _with_margin(-lowest, room, -points[:, :1], resolved)
+    some = min(tail, x.shape[0] // 4)
+    reach_low = ordered.gather(1, (first + some).clamp(max=x.shape[0] - 1)) - lowest
+    reach_high = highest - ordered.gather(1, (last - some).clamp(min=0))
+    high, high_kept = _with_margin(highest, room + reach_high, points[:, -1:], resolved)
+    low, low_kept = _with_margin(-lowest, room + reach_low, -points[:, :1], resolved)
     low, high = (end.to(dtype).to(x.dtype) for end in (-low, high))  # so that the same samples give the same grid again
     quantiles = torch.cat((low, quantiles[:, 1:-1], high), dim=1)
     blended = eps * (low + (high - low) * steps) + (1 - eps) * quantiles

@@ -22,7 +22,7 @@ STEPS = {"lm": 50, "lbfgs": 20, "ssbroyden": 500}
 OTHER_STEPS = 1000
 STARTS = {"lm": 8}
 MARGIN = 0.02  # of a grid past the samples, as a share of their range
-USED = 0.9  # a grid of which less is used is laid anew at a stage; 0.6 within one, so that it does not follow every step
+USED = 0.97  # a grid of which less is needed is laid anew at a stage; 0.6 within one, so that it does not follow every step
 USED_WITHIN = 0.6
 SMOOTH = 1e-8  # of the first stage; the choice on held-back rows follows it
 BARELY = 1e-15  # smoothness for residuals, which have no held-back rows
@@ -243,7 +243,7 @@ class Stages:
         for _ in range(REFIT):
             if stepper.done:
                 break
-            stepper.step()
+            self._follow(stepper.step())
         self.history.grids[chosen.grid_size] = (whole.score(), self.history.grids[chosen.grid_size][1])
 
     # ---- checkpoints

@@ -11,6 +11,7 @@ from torch import nn
 
 import fastkan
 from fastkan import KAN, KANLinear
+from fastkan.nn.grid import plan_cover, take
 from fastkan.splines import knots as grids
 
 
@@ -210,3 +211,17 @@ def test_models_of_other_layers_are_not_matched(other):
     with pytest.raises(ValueError, match="^like: expected"):
         fastkan.match_grids(net, other)
     assert torch.equal(net[0].knots, knots)
+
+
+@torch.no_grad()
+def test_a_grid_that_covers_samples_goes_on_where_they_thin_out():
+    x = torch.randn(1000, 1, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    layer = KANLinear(1, 1, grid_size=10, grid_range=(-0.1, 0.1), dtype=torch.float64)
+    take(layer, plan_cover(layer, x, 10, 0.02, 0.97))
+    points, ordered = layer.knots[0, 3:-3], x.sort(dim=0).values[:, 0]
+    room = 0.021 * (ordered[-1] - ordered[0])
+    torch.testing.assert_close(points[-1], ordered[-1] + room + (ordered[-1] - ordered[-17]))
+    torch.testing.assert_close(points[0], ordered[0] - room - (ordered[16] - ordered[0]))
+    assert plan_cover(layer, x, 10, 0.02, 0.97) is None, "the same samples ask for the same grid"
+    assert plan_cover(layer, 0.99 * x, 10, 0.02, 0.97) is None
+    assert plan_cover(layer, 0.9 * x, 10, 0.02, 0.97) is not None
