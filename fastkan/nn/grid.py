@@ -167,8 +167,9 @@ def plan_cover(layer: "KANLinear", samples: Tensor, grid_size: int, margin: floa
     points = grids.grid_points(knots, p)
     low, high = everywhere.min(0).values, everywhere.max(0).values
     leaves = (low < points[:, 0]) | (high > points[:, -1]) | (high - low < used * (points[:, -1] - points[:, 0]))
-    adapted = grids.adapt(knots, everywhere, p, 1.0, margin, layer.knots.dtype)
-    knots = torch.where(leaves[:, None], adapted, knots)
+    if leaves.any():
+        adapted = grids.adapt(knots, everywhere, p, 1.0, margin, layer.knots.dtype)
+        knots = torch.where(leaves[:, None], adapted, knots)
     return None if knots.shape == layer.knots.shape and torch.equal(knots, layer.knots.double()) else _plan(layer, knots, "x")
 
 
