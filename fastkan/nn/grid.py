@@ -170,10 +170,11 @@ def plan_cover(layer: "KANLinear", samples: Tensor, grid_size: int, margin: floa
     everywhere = _every_rank(samples, layer.knots)
     points = grids.grid_points(knots, p)
     low, high = everywhere.min(0).values, everywhere.max(0).values
-    adapted = grids.adapt(knots, everywhere, p, 1.0, margin, layer.knots.dtype, TAIL)
-    needed, there = (ends[:, -1] - ends[:, 0] for ends in (grids.grid_points(adapted, p), points))
-    leaves = (low < points[:, 0]) | (high > points[:, -1]) | (needed < used * there)
-    knots = torch.where(leaves[:, None], adapted, knots)
+    left, there = (low < points[:, 0]) | (high > points[:, -1]), points[:, -1] - points[:, 0]
+    if bool((left | (high - low < used * there)).any()):  # adapt takes longer than all the rest
+        adapted = grids.adapt(knots, everywhere, p, 1.0, margin, layer.knots.dtype, TAIL)
+        ends = grids.grid_points(adapted, p)
+        knots = torch.where((left | (ends[:, -1] - ends[:, 0] < used * there))[:, None], adapted, knots)
     return None if knots.shape == layer.knots.shape and torch.equal(knots, layer.knots.double()) else _plan(layer, knots, "x")
 
 

@@ -91,6 +91,7 @@ class LevenbergMarquardt:
     def __init__(self, objective: Objective, smooth: float, memory: int, mu: float = 1e-2, extra: Tensor | None = None) -> None:
         self.objective, self.smooth, self.memory, self.mu, self.extra = objective, smooth, memory, mu, extra
         self.value = math.inf
+        self.rough: Tensor | None = None  # of the model's shape alone
         self.slow, self.done = 0, False
 
     def step(self) -> dict[Any, list[Tensor]]:
@@ -98,9 +99,11 @@ class LevenbergMarquardt:
         with inputs_watched(self.objective.model) as seen:
             jacobian = RowJacobian(self.objective.model, self.objective.residuals)
         normal, w = Normal(jacobian, self.memory), jacobian.weights()
-        rough = self.smooth * roughness(jacobian, self.objective.scale**-2)
-        if self.extra is not None:
-            rough += self.extra
+        if self.rough is None:
+            self.rough = self.smooth * roughness(jacobian, self.objective.scale**-2)
+            if self.extra is not None:
+                self.rough += self.extra
+        rough = self.rough
         self.value = normal.value + (w @ (rough @ w)).item()
         unit = units(jacobian, self.objective.scale)
         matrix = (normal.matrix + rough) * unit[:, None] * unit

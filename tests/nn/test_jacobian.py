@@ -1,5 +1,8 @@
 """The row-by-row Jacobian against torch.func, for values and for residuals with derivatives of any order."""
 
+import subprocess
+import sys
+
 import pytest
 import torch
 from torch.func import functional_call, jacrev
@@ -134,3 +137,12 @@ def test_other_parameters_are_refused():
     net[1].weight = net[0].weight
     with pytest.raises(ValueError, match="that layers share"):
         RowJacobian(net, lambda: [])
+
+
+def test_no_compiler_is_imported():
+    """torch._dynamo takes 1.5 s, which the first fit of every program paid."""
+    code = (
+        "import sys, torch, fastkan; from fastkan.nn.jacobian import RowJacobian; net = fastkan.KAN([1, 1]).double();"
+        "RowJacobian(net, lambda: [net(torch.ones(3, 1).double())]); assert 'torch._dynamo' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -37,6 +37,30 @@ def test_a_product():
     assert (small(X)[:, 0] - X.prod(1)).abs().max() < 1e-8
 
 
+def test_a_product_beside_a_sum():
+    """Sums of curved functions imitate it; those beside products hid it from five of five seeds."""
+    x = torch.rand(600, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    small, _ = sparsify(made((3, (3, 2), 1)), x, torch.sin(x[:, :1]) + torch.cos(x[:, 1:2]) * x[:, 2:], starts=1)
+    assert small.widths == [3, (1, 1), 1]
+    first = masks(small)[0]
+    assert sorted(map(sum, zip(*first, strict=True))) == [1, 1, 1] and [row[0] for row in first] == [1, 0, 0]
+
+
+def test_a_sum_in_a_model_with_products():
+    small, _ = sparsify(made((2, (3, 2), 1)), X, Y)
+    assert small.widths == [2, 1, 1] and masks(small) == [[[1], [1]], [[1]]]
+
+
+def test_a_function_of_a_product():
+    small, _ = sparsify(made((2, (2, 1), 1)), X, torch.tanh(3 * X[:, :1] * X[:, 1:]), starts=1)
+    assert small.widths == [2, (0, 1), 1] and sum(map(sum, masks(small)[0])) == 2
+
+
+def test_a_product_as_output():
+    small, _ = sparsify(made((2, (0, 1))), X, X[:, :1] * X[:, 1:])
+    assert small.widths == [2, (0, 1)] and sorted(masks(small)[0]) == [[0, 1], [1, 0]]
+
+
 def test_an_input_that_does_not_matter():
     x = torch.cat((X, X[:, :1].roll(1, 0)), 1)
     small, _ = sparsify(made((3, 1)), x, torch.sin(2 * x[:, :1]) + x[:, 1:2] ** 3)
