@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from fastkan.functional import check_tensor
 from fastkan.nn import KANLinear
 
+FEW = 1000
 Loss = Callable[[Tensor, Tensor], Tensor]
 Residual = Callable[[nn.Module], Tensor | Sequence[Tensor]]
 
@@ -34,6 +35,10 @@ class Objective:
     def loss(self, index: Tensor | None = None) -> Tensor:
         """Of all rows, or of those at `index`; in units of scale squared."""
         return torch.stack([r.square().mean() for r in self.residuals()]).sum()
+
+    def few(self, residuals: int) -> "Objective":
+        """About so many of its residuals, at least FEW rows, or all of them."""
+        return self
 
     @torch.no_grad()
     def score(self) -> float:
@@ -73,6 +78,10 @@ class OfData(Objective):
     def part(self, index: Tensor) -> "OfData":
         weight = None if self.weight is None else self.weight[index]
         return OfData(self.model, self.x[index], self.y[index], weight, self.kind, self.scale)
+
+    def few(self, residuals: int) -> "OfData":
+        step = len(self.x) // max(FEW, residuals // max(self.y[0].numel(), 1))
+        return self if step < 2 else self.part(torch.arange(0, len(self.x), step, device=self.x.device))
 
     def joined(self, other: "OfData") -> "OfData":
         """The rows of both."""

@@ -5,22 +5,22 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from fastkan.nn import KAN, KANLinear
+from fastkan.nn import KANLinear
 from fastkan.nn.grid import normal_tensors, plan_cover, plan_refine, take
 from fastkan.nn.jacobian import RowJacobian
-from fastkan.nn.linear import seeded
 from fastkan.train.checkpoint import Checkpoint, pack, unpack
 from fastkan.train.choice import Done, gets_worse, smallest_good
 from fastkan.train.grids import carried_state, warn_outside
 from fastkan.train.history import History
-from fastkan.train.lm import FOLDS, LevenbergMarquardt, choose_smooth
+from fastkan.train.lm import FOLDS, MANY, LevenbergMarquardt, choose_smooth
 from fastkan.train.loop import Loop, Stopped, restore, state_of
 from fastkan.train.objective import Objective, OfData, OfResidual, inputs_watched
 from fastkan.train.optimizers import Penalty, TorchSteps, make_stepper
+from fastkan.train.starts import best_of, start_again
 
 STEPS = {"lm": 50, "lbfgs": 20, "ssbroyden": 500}
 OTHER_STEPS = 1000
-STARTS = {"lm": 8}
+STARTS, STARTS_OF_MANY = 8, 2  # of lm; the latter from 800 weights on: a step takes long, and wide models seldom stick
 MARGIN = 0.02  # of a grid past the samples, as a share of their range
 USED = 0.97  # a grid of which less is needed is laid anew at a stage; 0.6 within one, so that it does not follow every step
 USED_WITHIN = 0.6
@@ -29,6 +29,7 @@ BARELY = 1e-15  # smoothness for residuals, which have no held-back rows
 CHUNKS = 20  # parts of a stage of another optimizer than lm; grids follow the samples between them
 START = 1e-2  # damping of lm
 NEAR = 1e-8  # damping of steps that start near the end
+ROWS_OF_A_WEIGHT = 3  # residuals for each weight in the first steps, which need not be exact
 REFIT = 15  # steps of lm on all rows, after the choice of a grid size
 
 
@@ -127,47 +128,44 @@ class Stages:
     # ---- starts
 
     def _start(self) -> None:
-        """The best of several starts after a few steps; half of them go on at each round."""
         self._cover(self._inputs(), self.grids[0] if self.resize else None, USED)
-        count = self.plan.starts or STARTS.get(self.name, 1)
+        count = self.plan.starts or self._usual_starts()
         if count == 1:
             return
-        first = state_of(self.model)
-        states = [first]
+        states = [state_of(self.model)]
         for k in range(1, count):
-            restore(self.model, first)
-            self._again(1000 * self.plan.seed + k)
+            restore(self.model, states[0])
+            start_again(self.model, 1000 * self.plan.seed + k)
             self._cover(self._inputs(), None, USED)
             states.append(state_of(self.model))
         steps = 10 if self.name == "lm" else max(1, self._steps() // 20)
-        while len(states) > 1:
-            scored = []
-            for k, state in enumerate(states):
-                restore(self.model, state)
-                self.stepper = self._make(SMOOTH * 10 if self.name == "lm" else 0.0)
-                self.loop.run(self.stepper, steps, self.grids[0], self._follow)
-                scored.append((self.train.loss().item(), k, state_of(self.model)))
-            scored.sort(key=lambda entry: entry[:2])
-            states = [state for _, _, state in scored[: max(1, len(states) // 2)]]
-        restore(self.model, states[0])
+
+        def advance(state: dict[str, Tensor]) -> tuple[float, dict[str, Tensor]]:
+            restore(self.model, state)
+            self.stepper = self._make(SMOOTH * 10 if self.name == "lm" else 0.0, few=True)
+            self.loop.run(self.stepper, steps, self.grids[0], self._follow)
+            return self.train.loss().item(), state_of(self.model)
+
+        restore(self.model, best_of(states, advance))
         self.stepper = None
 
-    def _again(self, seed: int) -> None:
-        if isinstance(self.model, KAN):
-            self.model.reset_parameters(seed)
-            return
-        with seeded(seed, self.layers[0].weight.device):
-            for layer in self.layers:
-                layer.reset_parameters()
+    def _usual_starts(self) -> int:
+        if self.name != "lm":
+            return 1
+        return STARTS if self._weights() < MANY else STARTS_OF_MANY
+
+    def _weights(self) -> int:
+        return sum(p.numel() for p in self.model.parameters() if p.requires_grad)
 
     # ---- stages
 
     def _steps(self) -> int:
         return self.plan.steps or STEPS.get(self.name, OTHER_STEPS)
 
-    def _make(self, smooth: float, mu: float = START) -> Any:
+    def _make(self, smooth: float, mu: float = START, few: bool = False) -> Any:
         if self.name == "lm":
-            return LevenbergMarquardt(self.train, smooth, self.plan.memory, mu)
+            train = self.train.few(ROWS_OF_A_WEIGHT * self._weights()) if few else self.train
+            return LevenbergMarquardt(train, smooth, self.plan.memory, mu)
         return make_stepper(
             self.train, self.plan.optimizer, self.plan.lr, self.plan.batch_size, self.plan.seed, self.plan.penalty
         )
@@ -196,10 +194,10 @@ class Stages:
         return isinstance(self.stepper, TorchSteps) and (self.name != "lbfgs" or self.part > 0)
 
     def _lm_part(self, size: int) -> bool:
-        """Steps, then twice: choose the smoothness, steps."""
+        """Steps on some of the rows, then twice: choose the smoothness, steps on all."""
         chooses = isinstance(self.train, OfData) and min(self.train.rows or 0, 2 * FOLDS) == 2 * FOLDS
         if self.part == 0:
-            self.stepper = self._make(self.smooth)
+            self.stepper = self._make(self.smooth, few=chooses)
             self.loop.run(self.stepper, self._steps() // 2 if chooses else self._steps(), size, self._follow)
             return not chooses
         chosen = choose_smooth(self.train, self.held, self.smooth, self.plan.memory)

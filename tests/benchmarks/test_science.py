@@ -6,8 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks.document import read
-from benchmarks.science import poisson, run, targets
+from benchmarks.science import fits, poisson, run, speed, structures, targets
 from fastkan import KAN
 
 RESULTS = Path(__file__).resolve().parents[2] / "benchmarks" / "results"
@@ -38,26 +37,44 @@ def test_targets(name):
 
 def test_the_command(monkeypatch, tmp_path, capsys):
     pytest.importorskip("kan", reason="pykan is not installed")
-    monkeypatch.setattr(run, "FITS", [("exp", [2, 1, 1], (3, 5), 0.0)])
-    monkeypatch.setattr(run, "STRUCTURES", [("product", [2, (0, 1), 1], "0*1")])
-    monkeypatch.setattr(run, "EQUATIONS", [(3, (4,))])
+    monkeypatch.setattr(fits, "FITS", [("exp", [2, 1, 1], fits.USUAL[:2], 0.0, 1)])
+    monkeypatch.setattr(fits, "USUAL", fits.USUAL[:2])
+    monkeypatch.setattr(fits, "PYKAN_STEPS", 1)
+    monkeypatch.setattr(structures, "STRUCTURES", [("product", [2, (0, 1), 1], "0*1")])
+    monkeypatch.setattr(poisson, "EQUATIONS", [(3, (4,))])
     monkeypatch.setattr(poisson, "INSIDE", 100)
-    monkeypatch.setattr(run, "PYKAN_STEPS", 1)
+    monkeypatch.setattr(poisson, "LOOK", 0.0)
+    monkeypatch.setattr(poisson, "GIVEN", 0.3)
+    monkeypatch.setattr(poisson, "PYKAN_GIVEN", 0.1)
+    monkeypatch.setattr(speed, "SIZES", [([2, 2, 1], 80, 2)])
+    monkeypatch.setattr(speed, "PYKAN_STEPS", 1)
     monkeypatch.setattr(run, "results_folder", lambda found: tmp_path)
-    assert run.main(["--seeds", "1", "--pykan-seeds", "1", "--name", "tiny"]) == 0
-    document = json.loads((tmp_path / "tiny.json").read_text())
-    ours, theirs = document["fits"]
+    assert run.main(["--seeds", "1", "--name", "tiny"]) == 0
+    results = {part: json.loads((tmp_path / f"tiny-{part}.json").read_text())["results"] for part in run.PARTS}
+    ours, theirs = results["fits"]
     assert ours["peer"] == "fastkan" and ours["train"] < 0.1 and ours["test_over_best"] >= 1
     assert theirs["peer"] == "pykan" and theirs["grid_size"] == 5
-    assert set(document["structures"][0]) == {"target", "seed", "found", "right", "test", "cpu_seconds"}
-    assert 0 < document["poisson"][0]["mse"] < document["poisson"][0]["mse_of_gradient"]
-    assert "structure of product" in capsys.readouterr().out
+    assert set(results["structures"][0]) == {"target", "seed", "found", "right", "test", "cpu_seconds"}
+    assert [row["peer"] for row in results["poisson"]] == ["fastkan", "MLP 4 x 100", "pykan"]
+    for row in results["poisson"]:
+        seconds = [look[0] for look in row["curve"]]
+        assert seconds == sorted(seconds) and row["curve"][-1] == [row["cpu_seconds"], row["mse"], row["mse_of_gradient"]]
+    assert 0 < results["poisson"][0]["mse"] < results["poisson"][0]["mse_of_gradient"]
+    assert [(row["peer"], row["what"]) for row in results["speed"]][:3] == [
+        ("fastkan", "step"),
+        ("pykan", "step"),
+        ("fastkan", "fit"),
+    ]
+    assert (tmp_path / "tiny-poisson.png").read_bytes().startswith(b"\x89PNG")
+    shown = capsys.readouterr().out
+    assert "structure of product" in shown and "over the best of (3, 5), noise 0%" in shown and "times as fast" in shown
 
 
 @pytest.mark.parametrize("path", sorted(RESULTS.glob("*/science*.json")), ids=lambda path: path.stem)
 def test_committed_results_are_readable(path, capsys):
-    run.show(read(path))
-    assert "median (worst) of 5" in capsys.readouterr().out
+    run.show(path)
+    shown = " ".join(capsys.readouterr().out.split())  # a narrow console breaks lines
+    assert "median (worst) of" in shown
 
 
 def test_structures():
@@ -65,6 +82,6 @@ def test_structures():
     mask = torch.zeros(3, 4, dtype=torch.bool)
     mask[0, 0] = mask[1, 2] = mask[2, 3] = mask[0, 1] = mask[1, 1] = True
     net.layers[0].set_mask(mask)
-    assert run.structure(net) == "0 + 1*2 + f(0 1)"
+    assert structures.structure(net) == "0 + 1*2 + f(0 1)"
     net.layers[1].set_mask(torch.tensor([[True], [False], [True]]))
-    assert run.structure(net) == "0 + 1*2"
+    assert structures.structure(net) == "0 + 1*2"

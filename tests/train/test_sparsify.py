@@ -40,7 +40,7 @@ def test_a_product():
 def test_a_product_beside_a_sum():
     """Sums of curved functions imitate it; those beside products hid it from five of five seeds."""
     x = torch.rand(600, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0)) * 2 - 1
-    small, _ = sparsify(made((3, (3, 2), 1)), x, torch.sin(x[:, :1]) + torch.cos(x[:, 1:2]) * x[:, 2:], starts=1)
+    small, _ = sparsify(made((3, (3, 2), 1)), x, torch.sin(x[:, :1]) + torch.cos(x[:, 1:2]) * x[:, 2:])
     assert small.widths == [3, (1, 1), 1]
     first = masks(small)[0]
     assert sorted(map(sum, zip(*first, strict=True))) == [1, 1, 1] and [row[0] for row in first] == [1, 0, 0]
