@@ -3,9 +3,9 @@
 import pytest
 import torch
 from torch import nn
-from torch.nn.utils import parametrizations, spectral_norm
+from torch.nn.utils import parametrizations, prune, spectral_norm
 
-from fastkan import KANLinear, ReplaceReport, replace_linear
+from fastkan import KANLinear, replace_linear
 
 
 class Reader(nn.Module):
@@ -70,7 +70,7 @@ REFUSED = {
     "complex": (lambda: nn.Sequential(nn.Linear(4, 4, dtype=torch.cfloat)), {"0": "its dtype is torch.complex64"}),
     "attention": (
         lambda: nn.ModuleDict({"attention": nn.MultiheadAttention(4, 2), "after": nn.Linear(4, 4)}),
-        {"attention.out_proj": SUBCLASS.format("NonDynamicallyQuantizableLinear")},
+        {"attention.out_proj": "MultiheadAttention reads its .weight directly"},
     ),
     "reader": (Reader, dict.fromkeys(["fc", "net.0", "heads.a"], "Reader reads its .weight directly")),
     "nested reader": (
@@ -95,7 +95,8 @@ def test_a_shared_module_is_refused_everywhere_if_refused_or_filtered_out_somewh
     model = nn.ModuleDict({"reader": Reader(), "alias": nn.Sequential(nn.Linear(4, 4))})
     model["alias"][0] = model["reader"].fc
     report = replace_linear(model, lambda name, linear: name in ("alias.0", "reader.fc"))
-    assert report == ReplaceReport([], dict.fromkeys(["reader.fc", "alias.0"], "Reader reads its .weight directly"))
+    assert not report.replaced
+    assert report.refused == dict.fromkeys(["reader.fc", "alias.0"], "Reader reads its .weight directly")
     shared = nn.Linear(4, 4)
     model = nn.Sequential(shared, shared)
     assert replace_linear(model, lambda name, linear: name == "1").refused == {"1": "the filter leaves it out at 0"}
@@ -134,22 +135,95 @@ def old_weight_norm(linear):
         return nn.utils.weight_norm(linear)
 
 
-HOOKED = {
-    "forward": lambda linear: linear.register_forward_hook(print) and linear,
-    "forward pre": lambda linear: linear.register_forward_pre_hook(print) and linear,
-    "backward": lambda linear: linear.register_full_backward_hook(print) and linear,
-    "state_dict": lambda linear: linear.register_state_dict_post_hook(lambda *_: None) and linear,
-    "load": lambda linear: linear.register_load_state_dict_post_hook(print) and linear,
-    "old weight_norm": old_weight_norm,
-    "old spectral_norm": spectral_norm,
+def patched(linear):
+    linear.forward = lambda x: x
+    return linear
+
+
+def dispatched(linear):  # what accelerate's add_hook_to_module leaves
+    linear._hf_hook, linear._old_forward = object(), linear.forward
+    return patched(linear)
+
+
+def weight_hooked(linear):
+    linear.weight.register_hook(lambda gradient: 2 * gradient)
+    return linear
+
+
+class MyParameter(nn.Parameter):
+    pass
+
+
+def own_parameter(linear):
+    linear.weight = MyParameter(linear.weight.detach())
+    return linear
+
+
+LOST = "it has hooks, which a new layer would lose"
+ATTACHED = {
+    "forward": (lambda linear: linear.register_forward_hook(print) and linear, LOST),
+    "forward pre": (lambda linear: linear.register_forward_pre_hook(print) and linear, LOST),
+    "backward": (lambda linear: linear.register_full_backward_hook(print) and linear, LOST),
+    "state_dict": (lambda linear: linear.register_state_dict_post_hook(lambda *_: None) and linear, LOST),
+    "load": (lambda linear: linear.register_load_state_dict_post_hook(print) and linear, LOST),
+    "pruned": (lambda linear: prune.l1_unstructured(linear, "weight", 0.5), LOST),
+    "old weight_norm": (old_weight_norm, "torch.nn.utils.weight_norm computes its weight; remove_weight_norm first"),
+    "old spectral_norm": (spectral_norm, "torch.nn.utils.spectral_norm computes its weight; remove_spectral_norm first"),
+    "patched": (patched, "its forward is patched or compiled in place, which a new layer would lose"),
+    "compiled": (
+        lambda linear: linear.compile() or linear,
+        "its forward is patched or compiled in place, which a new layer would lose",
+    ),
+    "accelerate": (
+        dispatched,
+        "accelerate's hook moves its weights (device_map, cpu_offload); replace first, then dispatch",
+    ),
+    "meta": (
+        lambda linear: linear.to("meta"),
+        "its weight is on the meta device, so there is no function to keep; load the model first",
+    ),
+    "hook of the weight": (weight_hooked, "its weight has hooks, which a new parameter would lose"),
+    "own parameter": (own_parameter, "its weight is a MyParameter"),
 }
 
 
-@pytest.mark.parametrize("hook", HOOKED.values(), ids=list(HOOKED))
-def test_hooks_raise_and_leave_the_model_untouched(hook):
-    model = nn.Sequential(nn.Linear(4, 4), nn.Sequential(hook(nn.Linear(4, 4))))
-    modules = list(model.modules())
-    with pytest.raises(ValueError, match=r"^model: expected blocks without hooks, received hooks on 1\.0; remove or filter them"):
-        replace_linear(model)
-    assert list(model.modules()) == modules
-    assert replace_linear(model, lambda name, linear: name == "0").replaced == ["0"]
+@pytest.mark.parametrize("attach, reason", ATTACHED.values(), ids=list(ATTACHED))
+def test_a_block_with_something_attached_is_refused_by_itself(attach, reason):
+    model = nn.Sequential(nn.Linear(4, 4), nn.Sequential(attach(nn.Linear(4, 4))))
+    block = model[1][0]
+    report = replace_linear(model)
+    assert report.refused == {"1.0": reason}
+    assert report.replaced == kan_names(model) == ["0"]
+    assert model[1][0] is block
+
+
+class FullyShardedDataParallel(nn.Module):  # the true one needs a process group
+    def __init__(self, module):
+        super().__init__()
+        self.module = module
+
+    def forward(self, x):
+        return self.module(x)
+
+
+WRAPPERS = {
+    nn.DataParallel: "DataParallel(model)",
+    FullyShardedDataParallel: "FullyShardedDataParallel(model)",
+    torch.compile: "torch.compile(model)",
+}
+
+
+@pytest.mark.parametrize("wrap, call", WRAPPERS.items(), ids=list(WRAPPERS.values()))
+def test_a_wrapped_model_is_refused_with_the_right_order_of_calls(wrap, call):
+    inner = nn.Sequential(nn.Linear(4, 4))
+    wrapped = wrap(inner)
+    kind = type(wrapped).__name__
+    with pytest.raises(ValueError, match=f"^model: expected a model before it is wrapped, received {kind}") as caught:
+        replace_linear(wrapped)
+    assert str(caught.value).endswith(f"call replace_linear(model) first, then {call}")
+    report = replace_linear(nn.ModuleDict({"body": wrapped, "head": nn.Linear(4, 2)}))
+    assert report.replaced == ["head"]
+    assert list(report.refused.values()) == [f"it is inside {kind}; call replace_linear(model) first, then {call}"]
+    assert type(inner[0]) is nn.Linear
+    assert replace_linear(inner).replaced == ["0"]
+    assert wrap(inner)(torch.ones(2, 4)).shape == (2, 4)

@@ -1,0 +1,112 @@
+"""Why a block is not replaced: its exchange would break the model, or lose something of the block's in silence."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
+
+from torch import nn
+from torch.nn.utils import parametrize
+
+from fastkan.dtypes import DTYPES
+from fastkan.nn.replace.readers import readings
+
+HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks", "_state_dict_hooks",
+         "_state_dict_pre_hooks", "_load_state_dict_pre_hooks", "_load_state_dict_post_hooks")  # fmt: skip
+TENSOR_HOOKS = ("_backward_hooks", "_post_accumulate_grad_hooks")
+OLD_NORMS = {"WeightNorm": "weight_norm", "SpectralNorm": "spectral_norm"}
+
+# What a wrapper is built by, by the name of its class. It keeps the parameters, shapes or code of the model that it was given.
+WRAPPERS = {
+    "DataParallel": "DataParallel(model)",
+    "DistributedDataParallel": "DistributedDataParallel(model)",
+    "FullyShardedDataParallel": "FullyShardedDataParallel(model)",
+    "FSDPModule": "fully_shard(model)",
+    "OptimizedModule": "torch.compile(model)",
+    "DeepSpeedEngine": "deepspeed.initialize(model=model)",
+}
+
+
+class Model(NamedTuple):
+    """A model as the search for blocks sees it: all modules by name, shared ones by each of theirs, and who owns parameters."""
+
+    modules: Mapping[str, nn.Module]
+    owners: Counter[int]
+
+    def ancestors(self, name: str) -> Iterator[nn.Module]:
+        """The modules around the one of that name, outermost first."""
+        path = name.split(".")
+        return (self.modules[".".join(path[:depth])] for depth in range(len(path)))
+
+
+def look_at(model: nn.Module) -> Model:
+    """All modules by name, and how many modules own each parameter."""
+    # modules() yields a shared module once, so this counts only ties between modules
+    owners = Counter(id(p) for module in model.modules() for p in module.parameters(recurse=False))
+    return Model(dict(model.named_modules(remove_duplicate=False)), owners)
+
+
+def wrapped_by(module: nn.Module) -> str | None:
+    """How a wrapper was built around a model, or None for a module that is no wrapper."""
+    return next((WRAPPERS[cls.__name__] for cls in type(module).__mro__ if cls.__name__ in WRAPPERS), None)
+
+
+def _around(model: Model, name: str) -> str | None:
+    """What an enclosing module has against an exchange of the block."""
+    for module in model.ancestors(name):
+        if call := wrapped_by(module):
+            return f"it is inside {type(module).__name__}; call replace_linear(model) first, then {call}"
+        if any(cls.__name__ == "BaseTunerLayer" for cls in type(module).__mro__):
+            return f"it is inside peft's {type(module).__name__}; call replace_linear(model) first, then get_peft_model"
+    return None
+
+
+def _patched(block: nn.Module) -> str | None:
+    """What was attached to the block itself and would be lost with it."""
+    if hasattr(block, "_hf_hook"):
+        return "accelerate's hook moves its weights (device_map, cpu_offload); replace first, then dispatch"
+    if "forward" in block.__dict__ or block._compiled_call_impl is not None:
+        return "its forward is patched or compiled in place, which a new layer would lose"
+    for hook in block._forward_pre_hooks.values():
+        if name := OLD_NORMS.get(type(hook).__name__):
+            return f"torch.nn.utils.{name} computes its weight; remove_{name} first"
+    if any(getattr(block, hooks) for hooks in HOOKS):
+        return "it has hooks, which a new layer would lose"
+    return None
+
+
+def _parameters(model: Model, block: nn.Module, meta: bool) -> str | None:
+    """What the block's parameters have against an exchange."""
+    for label, parameter in block.named_parameters(recurse=False):
+        if model.owners[id(parameter)] > 1:
+            return f"its {label} is tied to another module's"
+        if type(parameter) is not nn.Parameter:
+            return f"its {label} is a {type(parameter).__name__}"
+        if any(getattr(parameter, hooks) for hooks in TENSOR_HOOKS):
+            return f"its {label} has hooks, which a new parameter would lose"
+        if parameter.is_meta and not meta:
+            return f"its {label} is on the meta device, so there is no function to keep; load the model first"
+    return None
+
+
+def refusal(model: Model, names: list[str], block: nn.Module, plain: type, label: str, meta: bool = False) -> str | None:
+    """Why the block that sits at all of `names` cannot be replaced, or None.
+
+    plain, label: the class that it must have exactly, and its name
+    meta: whether a block without values is fine, because they will be loaded
+    """
+    for name in names:
+        if reason := _around(model, name):
+            return reason
+        if owner := next((owner for owner, _ in readings(model.modules, name)), None):
+            return f"{type(owner).__name__} reads its .weight directly"
+    if parametrize.is_parametrized(block):
+        return "its parameters are parametrized (torch.nn.utils.parametrize)"
+    if type(block) is not plain:
+        return f"{type(block).__name__} is a subclass of {label} with behaviour of its own"
+    if reason := _patched(block):
+        return reason
+    if not isinstance(block._parameters.get("weight"), nn.Parameter):
+        return "its weight is no plain parameter"
+    if block.weight.dtype not in DTYPES:
+        return f"its dtype is {block.weight.dtype}"
+    return _parameters(model, block, meta)

@@ -1,0 +1,129 @@
+"""replace_linear: choose the blocks, make their layers, and exchange them all or none."""
+
+from typing import Any, NamedTuple
+
+from torch import nn
+
+from fastkan.nn.linear import KANLinear
+from fastkan.nn.replace.blocks import Kind, kind_of, layer_for, left_alone, parameters_after
+from fastkan.nn.replace.names import Filter, wanted
+from fastkan.nn.replace.refusals import Model, look_at, refusal, wrapped_by
+from fastkan.nn.replace.report import ReplaceReport
+
+
+class Choice(NamedTuple):
+    """The blocks to be replaced, each with all its names, and why others are not."""
+
+    chosen: dict[nn.Module, list[str]]
+    refused: dict[str, str]
+    left: dict[str, str]
+
+
+def _check_model(model: nn.Module) -> None:
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"model: expected an nn.Module, received {type(model).__name__}")
+    if isinstance(model, nn.Linear):
+        raise ValueError("model: expected a module that contains nn.Linear, received an nn.Linear; use KANLinear.from_linear")
+    if (kind := kind_of(model)) is not None:
+        raise ValueError(f"model: expected a module that contains linear blocks, received one itself, a {kind.label}")
+    if call := wrapped_by(model):
+        raise ValueError(
+            f"model: expected a model before it is wrapped, received {type(model).__name__}, which goes on with what it holds; "
+            f"call replace_linear(model) first, then {call}"
+        )
+
+
+def places_of(modules: dict[str, nn.Module]) -> dict[nn.Module, tuple[Kind, list[str]]]:
+    """Every linear block with its kind and all its names: a shared module has several."""
+    places: dict[nn.Module, tuple[Kind, list[str]]] = {}
+    for name, module in modules.items():
+        if (kind := kind_of(module)) is not None:
+            places.setdefault(module, (kind, []))[1].append(name)
+    return places
+
+
+def _choose(model: Model, filter: Filter) -> Choice:
+    places = places_of(dict(model.modules))
+    blocks = {name: model.modules[name] for _, names in places.values() for name in names}
+    asked = wanted(filter, blocks, model.modules)
+    found = Choice({}, {}, {})
+    for block, (kind, names) in places.items():
+        here = [name for name in names if name in asked]
+        found.left.update(dict.fromkeys([name for name in names if name not in asked], "the filter leaves it out"))
+        if not here:
+            continue
+        reason = refusal(model, names, block, kind.plain, kind.label)
+        if reason is None and here != names:
+            reason = f"the filter leaves it out at {', '.join(name for name in names if name not in here)}"
+        if reason is None:
+            found.chosen[block] = names
+        else:
+            found.refused.update(dict.fromkeys(here, reason))
+    return found
+
+
+def _count(model: nn.Module, chosen: dict[nn.Module, list[str]], settings: dict[str, Any]) -> tuple[int, int]:
+    """Parameters before and after; a block that has not been used yet (nn.LazyLinear) has none."""
+    before = sum(p.numel() for p in model.parameters() if not isinstance(p, nn.UninitializedParameter))
+    own = sum(p.numel() for block in chosen for p in block.parameters())
+    return before, before - own + sum(parameters_after(block, settings["grid_size"], settings["degree"]) for block in chosen)
+
+
+def _report(model: nn.Module, found: Model, choice: Choice, settings: dict[str, Any], dry_run: bool) -> ReplaceReport:
+    classes = {name: type(module).__name__ for name, module in found.modules.items()}
+    blocks = {name for name in found.modules if kind_of(found.modules[name]) is not None}
+    left = dict(choice.left)
+    for name, label, reason in left_alone(dict(found.modules), blocks):
+        left[name], classes[name] = reason, label
+    return ReplaceReport(
+        [name for names in choice.chosen.values() for name in names],
+        choice.refused,
+        left,
+        {},
+        _count(model, choice.chosen, settings),
+        dry_run,
+        {name: classes[name] for name in (*blocks, *left)},
+        settings,
+    )
+
+
+def replace_linear(
+    model: nn.Module,
+    filter: Filter = None,
+    *,
+    grid_size: int = 5,
+    degree: int = 3,
+    grid_range: tuple[float, float] = (-1.0, 1.0),
+    activation: str = "identity",
+    backend: str | None = None,
+    dry_run: bool = False,
+) -> ReplaceReport:
+    """Swap the nn.Linear blocks of a model for KANLinear layers, in place. Each starts as the same function
+    (KANLinear.from_linear).
+
+    filter: which blocks to swap: a name or glob ("*.mlp.*"), a list of them, or a function filter(name, block) -> True. A glob's
+        * runs across dots. None swaps all that can be
+    grid_size, degree, grid_range, activation, backend: KANLinear's
+    dry_run: report what would be done, and change nothing
+    returns: a report of the replaced blocks, of the refused ones and of the weights left alone, with the reason. A block is
+        refused by itself if its exchange would break the model or lose something: subclasses, parametrized or tied parameters,
+        blocks whose owner reads `.weight` itself, hooks, blocks without values. A module that is used in several places stays
+        shared: it is replaced in all of them or in none. Make the optimizer afterwards, because the parameters are new.
+    raises: TypeError or ValueError, before the model is changed. ValueError also for a glob that fits no block, for a model that
+        is a linear block itself, and for one that is wrapped (DistributedDataParallel, torch.compile, ...)
+    """
+    _check_model(model)
+    settings: dict[str, Any] = {
+        "grid_size": grid_size, "degree": degree, "grid_range": grid_range, "activation": activation, "backend": backend,
+    }  # fmt: skip
+    KANLinear(1, 1, device="meta", **settings)  # raises for wrong settings also where no block is chosen
+    found = look_at(model)
+    choice = _choose(found, filter)
+    report = _report(model, found, choice, settings, dry_run)
+    if dry_run:
+        return report
+    layers = [layer_for(block, settings) for block in choice.chosen]
+    for names, layer in zip(choice.chosen.values(), layers, strict=True):  # nothing raises from here on
+        for name in names:
+            model.set_submodule(name, layer)
+    return report
