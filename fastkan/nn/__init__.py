@@ -4,6 +4,7 @@ from fastkan.nn.grid import GridChange
 from fastkan.nn.kan import KAN
 from fastkan.nn.linear import KANLinear
 from fastkan.nn.nodes import Columns, Products
+from fastkan.nn.pointwise import KANPointwise
 from fastkan.nn.replace import ReplaceReport, replace_linear
 from fastkan.nn.state import load_state_dict
 from fastkan.nn.symbolic import FUNCTIONS, SymbolicEdges
@@ -14,6 +15,7 @@ __all__ = [
     "Columns",
     "GridChange",
     "KANLinear",
+    "KANPointwise",
     "Products",
     "ReplaceReport",
     "SymbolicEdges",

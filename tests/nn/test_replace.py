@@ -218,7 +218,7 @@ def test_a_wrong_setting_is_named_and_leaves_the_model_untouched(settings):
 
 
 def test_the_model_itself_cannot_be_exchanged():
-    with pytest.raises(ValueError, match=r"^model: expected a module that contains nn.Linear, .*use KANLinear.from_linear"):
+    with pytest.raises(ValueError, match=r"^model: expected a module that contains linear blocks, .*use KANLinear.from_linear"):
         replace_linear(nn.Linear(3, 4))
     with pytest.raises(TypeError, match=r"^model: expected an nn.Module, received list"):
         replace_linear([nn.Linear(3, 4)])
@@ -266,7 +266,7 @@ def test_the_report_is_one_table_in_which_equal_lines_are_merged():
         ["refused", "lazy", "1", "LazyLinear", "LazyLinear is a subclass of nn.Linear with behaviour of its own"],
         ["left alone", "head", "1", "Linear", "the filter leaves it out"],
         ["left alone", "embed", "1", "Embedding", "it looks rows up"],
-        ["left alone", "conv", "1", "Conv2d", "its kernel is 3x3; only 1x1 convolutions are linear"],
+        ["left alone", "conv", "1", "Conv2d", "kernel 3x3: only plain 1x1 convolutions are linear"],
         ["left alone", "attention.in_proj_weight", "1", "MultiheadAttention", BARE.format("12x4", "MultiheadAttention")],
         ["left alone", "experts.gate_up", "1", "Experts", BARE.format("3x4x2", "Experts")],
         ["left alone", "kan", "1", "KANLinear", "it is a KAN layer already"],

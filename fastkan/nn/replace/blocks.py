@@ -6,6 +6,10 @@ from typing import Any, NamedTuple
 from torch import nn
 
 from fastkan.nn.linear import KANLinear
+from fastkan.nn.pointwise import KANPointwise
+
+CONV1D = "transformers.pytorch_utils.Conv1D"  # GPT-2's linear layer, weight [I, O]; known by its name, so that nobody imports it
+CONVOLUTIONS: tuple[Any, ...] = (nn.Conv1d, nn.Conv2d)
 
 
 class Kind(NamedTuple):
@@ -15,23 +19,52 @@ class Kind(NamedTuple):
     label: str
 
 
+def _full_name(cls: type) -> str:
+    return f"{cls.__module__}.{cls.__qualname__}"
+
+
+def _is_pointwise(convolution: Any) -> bool:
+    """True for a convolution that sees one place at a time and all channels."""
+    ones = (1,) * len(convolution.kernel_size)
+    same = (convolution.kernel_size, convolution.stride, convolution.dilation) == (ones,) * 3 and convolution.groups == 1
+    return same and (isinstance(convolution.padding, str) or not any(convolution.padding))
+
+
 def kind_of(module: nn.Module) -> Kind | None:
     """The kind of linear block that a module is one of, subclasses included; None for anything else."""
-    return Kind(nn.Linear, "nn.Linear") if isinstance(module, nn.Linear) else None
+    if isinstance(module, nn.Linear):
+        return Kind(nn.Linear, "nn.Linear")
+    for plain in CONVOLUTIONS:
+        if isinstance(module, plain) and _is_pointwise(module):
+            return Kind(plain, f"nn.{plain.__name__}")
+    for cls in type(module).__mro__:
+        if _full_name(cls) == CONV1D:
+            return Kind(cls, CONV1D)
+    return None
+
+
+def _as_linear(block: Any) -> nn.Linear:
+    """An nn.Linear on the block's own values."""
+    if isinstance(block, nn.Linear):
+        return block
+    weight = block.weight.flatten(1) if isinstance(block, CONVOLUTIONS) else block.weight.T
+    bias = block._parameters.get("bias")
+    linear = nn.Linear(weight.shape[1], weight.shape[0], bias is not None, device="meta", dtype=weight.dtype)
+    linear.weight = nn.Parameter(weight.detach(), block.weight.requires_grad)
+    linear.bias = bias
+    return linear.train(block.training)
 
 
 def layer_for(block: Any, settings: dict[str, Any]) -> nn.Module:
     """The KAN layer with the function of a plain block."""
-    return KANLinear.from_linear(block, **settings)
+    layer = KANLinear.from_linear(_as_linear(block), **settings)
+    return KANPointwise(layer, len(block.kernel_size)).train(block.training) if isinstance(block, CONVOLUTIONS) else layer
 
 
 def parameters_after(block: Any, grid_size: int, degree: int) -> int:
     """How many parameters layer_for gives the layer."""
-    return block.weight.numel() * (grid_size + degree + 1) + (0 if block.bias is None else block.bias.numel())
-
-
-def _is_kan(module: nn.Module) -> bool:
-    return isinstance(module, KANLinear)
+    bias = block._parameters.get("bias")
+    return block.weight.numel() * (grid_size + degree + 1) + (0 if bias is None else bias.numel())
 
 
 def left_alone(modules: dict[str, Any], blocks: set[str]) -> Iterator[tuple[str, str, str]]:
@@ -42,7 +75,7 @@ def left_alone(modules: dict[str, Any], blocks: set[str]) -> Iterator[tuple[str,
             continue
         seen.add(id(module))
         label = type(module).__name__
-        if _is_kan(module):
+        if isinstance(module, KANLinear):
             yield name, label, "it is a KAN layer already"
             continue
         for part, parameter in module.named_parameters(recurse=False):
@@ -51,7 +84,7 @@ def left_alone(modules: dict[str, Any], blocks: set[str]) -> Iterator[tuple[str,
             if isinstance(module, nn.Embedding | nn.EmbeddingBag):
                 yield name, label, "it looks rows up"
             elif part == "weight" and hasattr(module, "kernel_size"):
-                yield name, label, f"its kernel is {'x'.join(map(str, module.kernel_size))}; only 1x1 convolutions are linear"
+                yield name, label, f"kernel {'x'.join(map(str, module.kernel_size))}: only plain 1x1 convolutions are linear"
             else:
                 shape = "x".join(map(str, parameter.shape))
                 yield f"{name}.{part}".lstrip("."), label, f"a bare parameter {shape}, which {label} computes with itself"

@@ -22,10 +22,9 @@ class Choice(NamedTuple):
 def _check_model(model: nn.Module) -> None:
     if not isinstance(model, nn.Module):
         raise TypeError(f"model: expected an nn.Module, received {type(model).__name__}")
-    if isinstance(model, nn.Linear):
-        raise ValueError("model: expected a module that contains nn.Linear, received an nn.Linear; use KANLinear.from_linear")
     if (kind := kind_of(model)) is not None:
-        raise ValueError(f"model: expected a module that contains linear blocks, received one itself, a {kind.label}")
+        hint = "; use KANLinear.from_linear" if kind.plain is nn.Linear else ""
+        raise ValueError(f"model: expected a module that contains linear blocks, received one itself, {kind.label}{hint}")
     if call := wrapped_by(model):
         raise ValueError(
             f"model: expected a model before it is wrapped, received {type(model).__name__}, which goes on with what it holds; "
@@ -98,8 +97,9 @@ def replace_linear(
     backend: str | None = None,
     dry_run: bool = False,
 ) -> ReplaceReport:
-    """Swap the nn.Linear blocks of a model for KANLinear layers, in place. Each starts as the same function
-    (KANLinear.from_linear).
+    """Swap the linear blocks of a model for KANLinear layers, in place. Each starts as the same function
+    (KANLinear.from_linear). Blocks are nn.Linear, nn.Conv1d and nn.Conv2d of kernel 1 (fastkan.nn.KANPointwise takes their
+    place), and the Conv1D of GPT-2 in transformers.
 
     filter: which blocks to swap: a name or glob ("*.mlp.*"), a list of them, or a function filter(name, block) -> True. A glob's
         * runs across dots. None swaps all that can be
