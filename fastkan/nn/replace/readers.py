@@ -5,10 +5,12 @@ import functools
 import inspect
 import re
 import textwrap
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from torch import nn
+
+from fastkan.nn.replace.model import Model
 
 INITIALISER = re.compile(r"_*(init|initiali[sz]e|reset)(_.*)?")  # names of methods
 METADATA = ("dtype", "device", "is_cuda", "is_meta", "requires_grad")  # a KAN layer's weight has the same as the linear's
@@ -55,15 +57,14 @@ def _weights_read(cls: type) -> list[Reading]:
     return read
 
 
-def readings(modules: Mapping[str, nn.Module], name: str) -> Iterator[tuple[nn.Module, type]]:
+def readings(model: Model, name: str) -> Iterator[tuple[nn.Module, type]]:
     """(module, class whose source reads it) for all that read the `.weight` of the block `name` themselves.
 
     Such a module (nn.MultiheadAttention's out_proj) does not call the block's forward, so it would read KANLinear's weight
     [I, M, O] as a matrix. Any index in the source matches any index in the name.
     """
     path = name.split(".")
-    for depth in range(len(path)):
-        owner = modules[".".join(path[:depth])]
+    for depth, (_, owner) in enumerate(model.ancestors(name)):
         inner = "".join(rf"(?:\.{re.escape(part)}|\[.*\])" for part in path[depth:])
         cls: type = type(owner)
         for expression, source in _weights_read(cls):

@@ -1,13 +1,11 @@
 """Why a block is not replaced: its exchange would break the model, or lose something of the block's in silence."""
 
-from collections import Counter
-from collections.abc import Iterator, Mapping
-from typing import NamedTuple
-
 from torch import nn
 from torch.nn.utils import parametrize
 
 from fastkan.dtypes import DTYPES
+from fastkan.nn.replace.fused import only_fused
+from fastkan.nn.replace.model import Model
 from fastkan.nn.replace.readers import readings
 
 HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks", "_state_dict_hooks",
@@ -26,25 +24,6 @@ WRAPPERS = {
 }
 
 
-class Model(NamedTuple):
-    """A model as the search for blocks sees it: all modules by name, shared ones by each of theirs, and who owns parameters."""
-
-    modules: Mapping[str, nn.Module]
-    owners: Counter[int]
-
-    def ancestors(self, name: str) -> Iterator[nn.Module]:
-        """The modules around the one of that name, outermost first."""
-        path = name.split(".")
-        return (self.modules[".".join(path[:depth])] for depth in range(len(path)))
-
-
-def look_at(model: nn.Module) -> Model:
-    """All modules by name, and how many modules own each parameter."""
-    # modules() yields a shared module once, so this counts only ties between modules
-    owners = Counter(id(p) for module in model.modules() for p in module.parameters(recurse=False))
-    return Model(dict(model.named_modules(remove_duplicate=False)), owners)
-
-
 def wrapped_by(module: nn.Module) -> str | None:
     """How a wrapper was built around a model, or None for a module that is no wrapper."""
     return next((WRAPPERS[cls.__name__] for cls in type(module).__mro__ if cls.__name__ in WRAPPERS), None)
@@ -52,7 +31,7 @@ def wrapped_by(module: nn.Module) -> str | None:
 
 def _around(model: Model, name: str) -> str | None:
     """What an enclosing module has against an exchange of the block."""
-    for module in model.ancestors(name):
+    for _, module in model.ancestors(name):
         if call := wrapped_by(module):
             return f"it is inside {type(module).__name__}; call replace_linear(model) first, then {call}"
         if any(cls.__name__ == "BaseTunerLayer" for cls in type(module).__mro__):
@@ -97,7 +76,7 @@ def refusal(model: Model, names: list[str], block: nn.Module, plain: type, label
     for name in names:
         if reason := _around(model, name):
             return reason
-        if owner := next((owner for owner, _ in readings(model.modules, name)), None):
+        if owner := next((owner for owner, source in readings(model, name) if not only_fused(source)), None):
             return f"{type(owner).__name__} reads its .weight directly"
     if parametrize.is_parametrized(block):
         return "its parameters are parametrized (torch.nn.utils.parametrize)"

@@ -6,8 +6,10 @@ from torch import nn
 
 from fastkan.nn.linear import KANLinear
 from fastkan.nn.replace.blocks import Kind, kind_of, layer_for, left_alone, parameters_after
+from fastkan.nn.replace.fused import Switch, switches
+from fastkan.nn.replace.model import Model, look_at
 from fastkan.nn.replace.names import Filter, wanted
-from fastkan.nn.replace.refusals import Model, look_at, refusal, wrapped_by
+from fastkan.nn.replace.refusals import refusal, wrapped_by
 from fastkan.nn.replace.report import ReplaceReport
 
 
@@ -68,20 +70,23 @@ def _count(model: nn.Module, chosen: dict[nn.Module, list[str]], settings: dict[
     return before, before - own + sum(parameters_after(block, settings["grid_size"], settings["degree"]) for block in chosen)
 
 
-def _report(model: nn.Module, found: Model, choice: Choice, settings: dict[str, Any], dry_run: bool) -> ReplaceReport:
+def _report(
+    model: nn.Module, found: Model, choice: Choice, off: list[Switch], settings: dict[str, Any], dry_run: bool
+) -> ReplaceReport:
     classes = {name: type(module).__name__ for name, module in found.modules.items()}
     blocks = {name for name in found.modules if kind_of(found.modules[name]) is not None}
     left = dict(choice.left)
     for name, label, reason in left_alone(dict(found.modules), blocks):
         left[name], classes[name] = reason, label
+    changed = {switch.name: switch.reason for switch in off}
     return ReplaceReport(
         [name for names in choice.chosen.values() for name in names],
         choice.refused,
         left,
-        {},
+        changed,
         _count(model, choice.chosen, settings),
         dry_run,
-        {name: classes[name] for name in (*blocks, *left)},
+        {name: classes[name] for name in (*blocks, *left, *changed)},
         settings,
     )
 
@@ -119,11 +124,14 @@ def replace_linear(
     KANLinear(1, 1, device="meta", **settings)  # raises for wrong settings also where no block is chosen
     found = look_at(model)
     choice = _choose(found, filter)
-    report = _report(model, found, choice, settings, dry_run)
+    off = switches(found, [name for names in choice.chosen.values() for name in names])
+    report = _report(model, found, choice, off, settings, dry_run)
     if dry_run:
         return report
-    layers = [layer_for(block, settings) for block in choice.chosen]
-    for names, layer in zip(choice.chosen.values(), layers, strict=True):  # nothing raises from here on
+    layers = {block: layer_for(block, settings) for block in choice.chosen}
+    for switch in off:  # nothing raises from here on
+        switch.turn(False)
+    for block, names in choice.chosen.items():
         for name in names:
-            model.set_submodule(name, layer)
+            model.set_submodule(name, layers[block])
     return report
