@@ -12,6 +12,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from fastkan import ops
 from fastkan.functional import check_degree, check_tensor, kan_linear
+from fastkan.nn.start import check_knots
 from fastkan.splines import knots as grids
 from fastkan.splines.refit import refit
 
@@ -111,6 +112,8 @@ def _every_rank(samples: Tensor, knots: Tensor) -> Tensor:
 def _check_weight(layer: "KANLinear") -> None:
     if "weight" not in layer._parameters:  # a parametrized weight is computed at every access, so a refit would be lost
         raise RuntimeError("weight: expected a plain parameter, received one that is parametrized or pruned")
+    if layer.unset:
+        check_knots(layer)
     if type(layer.weight) is not nn.Parameter:
         raise RuntimeError(f"weight: expected a plain parameter, received a {type(layer.weight).__name__}; gather it first")
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from fastkan.nn import KAN, KANLinear
 from fastkan.nn.grid import normal_tensors, plan_cover, plan_refine, take
 from fastkan.nn.jacobian import RowJacobian
-from fastkan.nn.linear import seeded
+from fastkan.nn.start import seeded
 from fastkan.train.checkpoint import Checkpoint, pack, unpack
 from fastkan.train.choice import Done, gets_worse, smallest_good
 from fastkan.train.grids import carried_state, warn_outside
