@@ -95,8 +95,9 @@ class KANLinear(nn.Module):
         if not self.weight.is_meta:
             fill(self, init)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """x [..., I] -> [..., O] in x's dtype."""
+    def forward(self, input: Tensor) -> Tensor:
+        """x [..., I] -> [..., O] in x's dtype. Its name is nn.Linear's."""
+        x = input
         if self.unset:
             check_knots(self, x)
         mask = self._buffers["mask"]  # self.mask takes 0.3 us

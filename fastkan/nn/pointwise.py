@@ -28,8 +28,9 @@ class KANPointwise(nn.Module):
         """The layer's out_features."""
         return self.layer.out_features
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Tensor:
         """x [B, C, ...] -> [B, O, ...], contiguous as a convolution's result is; channels_last if x is."""
+        x = input
         if x.ndim not in (self.dims + 1, self.dims + 2):
             raise ValueError(f"x: expected {self.dims + 1} or {self.dims + 2} dimensions, received shape {tuple(x.shape)}")
         channels = -1 - self.dims

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from torch import nn
+from torch import Tensor, nn
 
 from fastkan.nn.linear import KANLinear
 from fastkan.nn.pointwise import KANPointwise
@@ -43,7 +43,7 @@ def kind_of(module: nn.Module) -> Kind | None:
     return None
 
 
-def _as_linear(block: Any) -> nn.Linear:
+def as_linear(block: Any) -> nn.Linear:
     """An nn.Linear on the block's own values."""
     if isinstance(block, nn.Linear):
         return block
@@ -57,8 +57,22 @@ def _as_linear(block: Any) -> nn.Linear:
 
 def layer_for(block: Any, settings: dict[str, Any]) -> nn.Module:
     """The KAN layer with the function of a plain block."""
-    layer = KANLinear.from_linear(_as_linear(block), **settings)
+    layer = KANLinear.from_linear(as_linear(block), **settings)
     return KANPointwise(layer, len(block.kernel_size)).train(block.training) if isinstance(block, CONVOLUTIONS) else layer
+
+
+def inner(layer: nn.Module) -> Any:
+    """The KANLinear of a layer that layer_for has made."""
+    return layer.layer if isinstance(layer, KANPointwise) else layer
+
+
+def rows(block: Any, x: Tensor) -> Tensor:
+    """What a block gets as rows [B, I]."""
+    if x.is_nested:
+        x = x.values()
+    if isinstance(block, CONVOLUTIONS):
+        x = x.movedim(-1 - len(block.kernel_size), -1)
+    return x.reshape(x.shape[:-1].numel(), x.shape[-1])
 
 
 def parameters_after(block: Any, grid_size: int, degree: int) -> int:

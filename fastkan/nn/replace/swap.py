@@ -1,11 +1,14 @@
 """replace_linear: choose the blocks, make their layers, and exchange them all or none."""
 
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from torch import nn
 
 from fastkan.nn.linear import KANLinear
 from fastkan.nn.replace.blocks import Kind, kind_of, layer_for, left_alone, parameters_after
+from fastkan.nn.replace.calibrate import UNSEEN, check_finite, lay_grid, probe, watch
+from fastkan.nn.replace.exchange import Exchange
 from fastkan.nn.replace.fused import Switch, switches
 from fastkan.nn.replace.model import Model, look_at
 from fastkan.nn.replace.names import Filter, wanted
@@ -70,6 +73,10 @@ def _count(model: nn.Module, chosen: dict[nn.Module, list[str]], settings: dict[
     return before, before - own + sum(parameters_after(block, settings["grid_size"], settings["degree"]) for block in chosen)
 
 
+def _off(found: Model, choice: Choice) -> list[Switch]:
+    return switches(found, [name for names in choice.chosen.values() for name in names])
+
+
 def _report(
     model: nn.Module, found: Model, choice: Choice, off: list[Switch], settings: dict[str, Any], dry_run: bool
 ) -> ReplaceReport:
@@ -100,6 +107,7 @@ def replace_linear(
     grid_range: tuple[float, float] = (-1.0, 1.0),
     activation: str = "identity",
     backend: str | None = None,
+    calibrate: Iterable[Any] | None = None,
     dry_run: bool = False,
 ) -> ReplaceReport:
     """Swap the linear blocks of a model for KANLinear layers, in place. Each starts as the same function
@@ -109,13 +117,17 @@ def replace_linear(
     filter: which blocks to swap: a name or glob ("*.mlp.*"), a list of them, or a function filter(name, block) -> True. A glob's
         * runs across dots. None swaps all that can be
     grid_size, degree, grid_range, activation, backend: KANLinear's
+    calibrate: batches, each a tensor, a tuple of arguments or a mapping of keywords of the model. They go through the original
+        model in eval mode; every layer's grid is then laid where its inputs were, and the first batch shows that the model still
+        gives the same. Blocks that no batch reached are refused.
     dry_run: report what would be done, and change nothing
     returns: a report of the replaced blocks, of the refused ones and of the weights left alone, with the reason. A block is
         refused by itself if its exchange would break the model or lose something: subclasses, parametrized or tied parameters,
         blocks whose owner reads `.weight` itself, hooks, blocks without values. A module that is used in several places stays
         shared: it is replaced in all of them or in none. Make the optimizer afterwards, because the parameters are new.
     raises: TypeError or ValueError, before the model is changed. ValueError also for a glob that fits no block, for a model that
-        is a linear block itself, and for one that is wrapped (DistributedDataParallel, torch.compile, ...)
+        is a linear block itself, and for one that is wrapped (DistributedDataParallel, torch.compile, ...). RuntimeError, with
+        the names of the blocks, if calibrate shows that the model would not be the same; it is then as it was.
     """
     _check_model(model)
     settings: dict[str, Any] = {
@@ -124,14 +136,21 @@ def replace_linear(
     KANLinear(1, 1, device="meta", **settings)  # raises for wrong settings also where no block is chosen
     found = look_at(model)
     choice = _choose(found, filter)
-    off = switches(found, [name for names in choice.chosen.values() for name in names])
+    seen = None
+    if calibrate is not None:
+        seen = watch(model, choice.chosen, _off(found, choice), calibrate)
+        for block in [block for block in choice.chosen if block not in seen.ranges]:
+            choice.refused.update(dict.fromkeys(choice.chosen.pop(block), UNSEEN))
+        check_finite(seen.ranges, choice.chosen)
+    off = _off(found, choice)
     report = _report(model, found, choice, off, settings, dry_run)
     if dry_run:
         return report
     layers = {block: layer_for(block, settings) for block in choice.chosen}
-    for switch in off:  # nothing raises from here on
-        switch.turn(False)
-    for block, names in choice.chosen.items():
-        for name in names:
-            model.set_submodule(name, layers[block])
+    exchange = Exchange(model, choice.chosen, layers, off)
+    if seen is not None:
+        for block, layer in layers.items():
+            lay_grid(layer, block, seen.ranges[block])
+        probe(exchange, seen)
+    exchange.do()
     return report
