@@ -7,7 +7,7 @@ import torch  # noqa: F401  first: the native module then shares torch's OpenMP 
 
 from fastkan import experimental, functional, nn, ops, reference, splines
 from fastkan.backends import use_backend
-from fastkan.nn import KAN, GridChange, KANLinear, ReplaceReport, load_state_dict, replace_linear
+from fastkan.nn import KAN, GridChange, KANLinear, ReplaceReport, describe, load_state_dict, replace_linear, restore
 
 if TYPE_CHECKING:
     from fastkan import explain, train
@@ -23,6 +23,7 @@ __all__ = [
     "PruneReport",
     "ReplaceReport",
     "backend",
+    "describe",
     "experimental",
     "explain",
     "fit",
@@ -35,6 +36,7 @@ __all__ = [
     "reference",
     "refine",
     "replace_linear",
+    "restore",
     "sparsify",
     "splines",
     "train",

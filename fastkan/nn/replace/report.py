@@ -23,6 +23,11 @@ def _aligned(rows: list[tuple[str, ...]]) -> list[str]:
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
 
 
+def as_config(layers: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """Settings by name, as JSON gives them back."""
+    return json.loads(json.dumps({"format": FORMAT, "layers": layers}))
+
+
 @dataclass(frozen=True)
 class ReplaceReport:
     """What replace_linear did; str(report) is a table, in which blocks that differ only in their indices share a line.
@@ -42,12 +47,11 @@ class ReplaceReport:
     parameters: tuple[int, int] = (0, 0)
     dry_run: bool = False
     classes: dict[str, str] = field(default_factory=dict, repr=False)
-    settings: dict[str, Any] = field(default_factory=dict, repr=False)
+    layers: dict[str, dict[str, Any]] = field(default_factory=dict, repr=False)
 
     def config(self) -> dict[str, Any]:
         """The replaced blocks and their settings, for JSON and fastkan.restore: {"format": 1, "layers": {name: settings}}."""
-        layers = dict.fromkeys(self.replaced, self.settings)
-        return json.loads(json.dumps({"format": FORMAT, "layers": layers}))  # a copy, with lists for tuples as JSON gives back
+        return as_config(self.layers)
 
     def _rows(self) -> list[tuple[str, ...]]:
         entries = [("replaced", name, "") for name in self.replaced]

@@ -14,6 +14,7 @@ from fastkan.nn.replace.model import Model, look_at
 from fastkan.nn.replace.names import Filter, wanted
 from fastkan.nn.replace.refusals import refusal, wrapped_by
 from fastkan.nn.replace.report import ReplaceReport
+from fastkan.nn.replace.restore import remember
 
 
 class Choice(NamedTuple):
@@ -86,15 +87,16 @@ def _report(
     for name, label, reason in left_alone(dict(found.modules), blocks):
         left[name], classes[name] = reason, label
     changed = {switch.name: switch.reason for switch in off}
+    replaced = [name for names in choice.chosen.values() for name in names]
     return ReplaceReport(
-        [name for names in choice.chosen.values() for name in names],
+        replaced,
         choice.refused,
         left,
         changed,
         _count(model, choice.chosen, settings),
         dry_run,
         {name: classes[name] for name in (*blocks, *left, *changed)},
-        settings,
+        dict.fromkeys(replaced, settings),
     )
 
 
@@ -153,4 +155,5 @@ def replace_linear(
             lay_grid(layer, block, seen.ranges[block])
         probe(exchange, seen)
     exchange.do()
+    remember(model)
     return report
