@@ -12,6 +12,7 @@ from fastkan.nn import KAN, GridChange, KANLinear, ReplaceReport, describe, load
 if TYPE_CHECKING:
     from fastkan import explain, train
     from fastkan.explain import PruneReport, prune  # type: ignore[no-redef]
+    from fastkan.interop.transformers import from_pretrained
     from fastkan.train import fit, match_grids, refine, sparsify  # type: ignore[no-redef]
 
 __version__ = "0.1.0"
@@ -27,6 +28,7 @@ __all__ = [
     "experimental",
     "explain",
     "fit",
+    "from_pretrained",
     "functional",
     "load_state_dict",
     "match_grids",
@@ -44,7 +46,8 @@ __all__ = [
 ]
 
 # Imported when they are asked for: they take as long as all the rest (40 ms), and layers need none of them.
-_LATER = {"PruneReport": "explain", "prune": "explain"} | dict.fromkeys(("fit", "match_grids", "refine", "sparsify"), "train")
+_LATER = {"PruneReport": "explain", "prune": "explain", "from_pretrained": "interop.transformers"}
+_LATER |= dict.fromkeys(("fit", "match_grids", "refine", "sparsify"), "train")
 
 
 def __getattr__(name: str) -> Any:

@@ -13,6 +13,8 @@ HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_p
 TENSOR_HOOKS = ("_backward_hooks", "_post_accumulate_grad_hooks")
 OLD_NORMS = {"WeightNorm": "weight_norm", "SpectralNorm": "spectral_norm"}
 
+ADAPTERS = ("BaseTunerLayer", "AuxiliaryTrainingWrapper")  # peft's, by the names of their classes
+
 # What a wrapper is built by, by the name of its class. It keeps the parameters, shapes or code of the model that it was given.
 WRAPPERS = {
     "DataParallel": "DataParallel(model)",
@@ -34,7 +36,7 @@ def _around(model: Model, name: str) -> str | None:
     for _, module in model.ancestors(name):
         if call := wrapped_by(module):
             return f"it is inside {type(module).__name__}; call replace_linear(model) first, then {call}"
-        if any(cls.__name__ == "BaseTunerLayer" for cls in type(module).__mro__):
+        if any(cls.__name__ in ADAPTERS for cls in type(module).__mro__):
             return f"it is inside peft's {type(module).__name__}; call replace_linear(model) first, then get_peft_model"
     return None
 

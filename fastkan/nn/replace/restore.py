@@ -37,9 +37,8 @@ def describe(model: nn.Module) -> dict[str, Any]:
 
 def remember(model: nn.Module) -> None:
     """Write the description into `model.config.fastkan` of a model of transformers, whose save_pretrained saves its config."""
-    config = getattr(model, "config", None)
-    if callable(getattr(config, "to_dict", None)) and hasattr(model, "save_pretrained"):
-        config.fastkan = describe(model)  # type: ignore[union-attr]
+    if any(cls.__name__ == "PreTrainedModel" for cls in type(model).__mro__):
+        model.config.fastkan = describe(model)  # type: ignore[union-attr]
 
 
 def _of_config(config: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
