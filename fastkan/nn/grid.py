@@ -148,7 +148,7 @@ def plan_refine(layer: "KANLinear", grid_size: int) -> Plan:
     weight = layer.weight
     if weight._backward_hooks or weight._post_accumulate_grad_hooks:
         raise RuntimeError("weight: expected a parameter without hooks, which a change of its shape would lose; remove them")
-    if _in_ddp(weight):
+    if in_ddp(weight):
         raise RuntimeError(
             "weight: expected a layer outside DistributedDataParallel, which keeps the old shapes; "
             "refine its `.module` on every rank before it is wrapped, and wrap it again"
@@ -187,7 +187,8 @@ def _wrapped(weight: Tensor) -> bool:
     return any(parameter is weight for wrapper in wrappers for parameter in wrapper.module.parameters())
 
 
-def _in_ddp(weight: Tensor) -> bool:
+def in_ddp(weight: Tensor) -> bool:
+    """True if the parameter is one that a DistributedDataParallel averages."""
     if not ranks() or not _wrapped(weight):
         return False
     gc.collect()  # a wrapper that was dropped may have lived on in a cycle

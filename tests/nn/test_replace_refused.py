@@ -96,7 +96,7 @@ def test_a_block_that_would_break_is_refused_with_its_reason(build, refused):
     others = [name for name in linear_names(model) if name not in refused]
     kept = {name: model.get_submodule(name) for name in refused}
     report = replace_linear(model)
-    assert report.refused == refused
+    assert report.refused == refused and not [name for name in report.left if name.startswith(tuple(refused))]
     assert report.replaced == kan_names(model) == others
     assert all(model.get_submodule(name) is linear for name, linear in kept.items())
 
@@ -227,3 +227,55 @@ def test_a_wrapped_model_is_refused_with_the_right_order_of_calls(wrap, call):
     assert type(inner[0]) is nn.Linear
     assert replace_linear(inner).replaced == ["0"]
     assert wrap(inner)(torch.ones(2, 4)).shape == (2, 4)
+
+
+@pytest.fixture
+def one_rank():
+    torch.distributed.init_process_group("gloo", store=torch.distributed.HashStore(), rank=0, world_size=1)
+    yield
+    torch.distributed.destroy_process_group()
+
+
+def test_a_model_inside_distributed_data_parallel_is_refused_by_either_name(one_rank):
+    inner = nn.Sequential(nn.Linear(4, 4))
+    wrapped = nn.parallel.DistributedDataParallel(inner)
+    for model in (wrapped, inner):
+        with pytest.raises(ValueError, match=r"call replace_linear\(model\) first, then DistributedDataParallel\(model\)"):
+            replace_linear(model)
+    assert type(inner[0]) is nn.Linear
+    del wrapped
+    assert replace_linear(inner).replaced == ["0"]
+
+
+class FSDPModule:  # what fully_shard gives a module's class as another parent
+    pass
+
+
+class FSDPLinear(FSDPModule, nn.Linear):
+    pass
+
+
+def test_a_block_that_fully_shard_has_taken_is_refused_as_such():
+    reason = "it is inside FSDPLinear; call replace_linear(model) first, then fully_shard(model)"
+    assert replace_linear(nn.Sequential(FSDPLinear(4, 4))).refused == {"0": reason}
+
+
+class Stubborn(nn.Module):
+    """Takes no module of another class in the place of its second block."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = nn.Linear(4, 4), nn.Linear(4, 4)
+
+    def __setattr__(self, name, value):
+        if name == "second" and not isinstance(value, nn.Linear):
+            raise TypeError("second: a linear layer, please")
+        super().__setattr__(name, value)
+
+
+def test_a_failed_exchange_leaves_no_block_exchanged():
+    model = nn.Sequential(nn.TransformerEncoderLayer(4, 2, 8), Stubborn())
+    modules = list(model.modules())
+    with pytest.raises(TypeError, match="a linear layer, please"):
+        replace_linear(model)
+    assert list(model.modules()) == modules and model[0].activation_relu_or_gelu == 1

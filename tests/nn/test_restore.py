@@ -103,7 +103,7 @@ WRONG = {
 def test_a_wrong_source_is_named(source, error, message):
     with pytest.raises(error, match=message):
         fastkan.restore(Body(), source)
-    with pytest.raises(ValueError, match=r"received DataParallel; restore first, then DataParallel\(model\)"):
+    with pytest.raises(ValueError, match=r"received DataParallel; call restore\(model\) first, then DataParallel\(model\)"):
         fastkan.restore(nn.DataParallel(Body()), source)
 
 

@@ -83,9 +83,9 @@ def parameters_after(block: Any, grid_size: int, degree: int) -> int:
 
 def left_alone(modules: dict[str, Any], blocks: set[str]) -> Iterator[tuple[str, str, str]]:
     """(name, class, reason) for everything else that holds weights of two or more dimensions: no linear block, or none yet."""
-    seen: set[int] = set()
+    seen = {id(part) for name in blocks for part in modules[name].modules()}  # parametrizations of a block are inside it
     for name, module in modules.items():
-        if name in blocks or id(module) in seen:
+        if id(module) in seen:
             continue
         seen.add(id(module))
         label = type(module).__name__

@@ -4,6 +4,7 @@ from torch import nn
 from torch.nn.utils import parametrize
 
 from fastkan.dtypes import DTYPES
+from fastkan.nn.grid import in_ddp
 from fastkan.nn.replace.fused import only_fused
 from fastkan.nn.replace.model import Model
 from fastkan.nn.replace.readers import readings
@@ -31,9 +32,22 @@ def wrapped_by(module: nn.Module) -> str | None:
     return next((WRAPPERS[cls.__name__] for cls in type(module).__mro__ if cls.__name__ in WRAPPERS), None)
 
 
+def check_bare(model: nn.Module, call: str) -> None:
+    """ValueError for a model that is wrapped: the wrapper would go on with the parameters, shapes or code of before."""
+    if way := wrapped_by(model):
+        kind = type(model).__name__
+        raise ValueError(f"model: expected a model before it is wrapped, received {kind}; call {call}(model) first, then {way}")
+    first = next(model.parameters(), None)
+    if first is not None and in_ddp(first):
+        raise ValueError(
+            "model: expected a model before it is wrapped, received one inside DistributedDataParallel, which would not average "
+            f"the new parameters; call {call}(model) first, then {WRAPPERS['DistributedDataParallel']}"
+        )
+
+
 def _around(model: Model, name: str) -> str | None:
-    """What an enclosing module has against an exchange of the block."""
-    for _, module in model.ancestors(name):
+    """What an enclosing module, or a wrapper that became the block's class, has against an exchange of the block."""
+    for module in (*(module for _, module in model.ancestors(name)), model.modules[name]):
         if call := wrapped_by(module):
             return f"it is inside {type(module).__name__}; call replace_linear(model) first, then {call}"
         if any(cls.__name__ in ADAPTERS for cls in type(module).__mro__):

@@ -11,7 +11,7 @@ from fastkan.nn.replace.blocks import inner, kind_of, layer_for, parameters_afte
 from fastkan.nn.replace.exchange import Exchange
 from fastkan.nn.replace.fused import switches
 from fastkan.nn.replace.model import Model, look_at
-from fastkan.nn.replace.refusals import refusal, wrapped_by
+from fastkan.nn.replace.refusals import check_bare, refusal
 from fastkan.nn.replace.report import FORMAT, ReplaceReport, as_config
 from fastkan.nn.state import read
 
@@ -105,10 +105,7 @@ def restore(model: nn.Module, source: Mapping[str, Any]) -> ReplaceReport:
     """
     if not isinstance(model, nn.Module):
         raise TypeError(f"model: expected an nn.Module, received {type(model).__name__}")
-    if call := wrapped_by(model):
-        raise ValueError(
-            f"model: expected a model before it is wrapped, received {type(model).__name__}; restore first, then {call}"
-        )
+    check_bare(model, "restore")
     if not isinstance(source, Mapping):
         raise TypeError(f"source: expected a state dict or a config, received {type(source).__name__}")
     found = look_at(model)

@@ -12,7 +12,7 @@ from fastkan.nn.replace.exchange import Exchange
 from fastkan.nn.replace.fused import Switch, switches
 from fastkan.nn.replace.model import Model, look_at
 from fastkan.nn.replace.names import Filter, wanted
-from fastkan.nn.replace.refusals import refusal, wrapped_by
+from fastkan.nn.replace.refusals import check_bare, refusal
 from fastkan.nn.replace.report import ReplaceReport
 from fastkan.nn.replace.restore import remember
 
@@ -31,11 +31,7 @@ def _check_model(model: nn.Module) -> None:
     if (kind := kind_of(model)) is not None:
         hint = "; use KANLinear.from_linear" if kind.plain is nn.Linear else ""
         raise ValueError(f"model: expected a module that contains linear blocks, received one itself, {kind.label}{hint}")
-    if call := wrapped_by(model):
-        raise ValueError(
-            f"model: expected a model before it is wrapped, received {type(model).__name__}, which goes on with what it holds; "
-            f"call replace_linear(model) first, then {call}"
-        )
+    check_bare(model, "replace_linear")
 
 
 def places_of(modules: dict[str, nn.Module]) -> dict[nn.Module, tuple[Kind, list[str]]]:
