@@ -45,6 +45,15 @@ def test_a_subclass_of_conv1d_is_refused():
     assert replace_linear(nn.Sequential(MyConv1D(6, 4))).refused == {"0": reason}
 
 
+def test_attributes_that_others_read_are_kept():
+    model = nn.Sequential(Conv1D(6, 4), nn.Linear(6, 4), nn.Conv1d(4, 4, 1))
+    model[1].scale_init, model[1].weight._no_weight_decay = 3, True
+    model[2].bias.note = "mine"
+    replace_linear(model)
+    assert (model[0].nf, model[0].nx, model[1].scale_init, model[1].weight._no_weight_decay) == (6, 4, 3, True)
+    assert (model[2].kernel_size, model[2].stride, model[2].layer.bias.note) == ((1,), (1,), "mine")
+
+
 POINTWISE = {
     "1d": (nn.Conv1d(4, 6, 1), (2, 4, 5)),
     "1d, no batch": (nn.Conv1d(4, 6, 1, padding="same"), (4, 5)),

@@ -68,10 +68,23 @@ def tied_bias():
     return model
 
 
+def tied_memory():
+    model = nn.Sequential(nn.Embedding(7, 4), nn.Linear(4, 4), nn.Linear(7, 4), nn.Linear(7, 4, device="meta"))
+    model[2].weight = nn.Parameter(model[0].weight.data.T)  # another object on the same memory
+    return model
+
+
 SUBCLASS = "{} is a subclass of nn.Linear with behaviour of its own"
 REFUSED = {
     "subclass": (lambda: nn.Sequential(MyLinear(4, 4), nn.Linear(4, 4)), {"0": SUBCLASS.format("MyLinear")}),
     "weight tied": (tied, {"2": "its weight is tied to another module's"}),
+    "memory tied": (
+        tied_memory,
+        {
+            "2": "its weight is tied to another module's",
+            "3": "its weight is on the meta device, so there is no function to keep; load the model first",
+        },
+    ),
     "bias tied": (tied_bias, dict.fromkeys(["0", "2"], "its bias is tied to another module's")),
     "weight norm": (
         lambda: nn.Sequential(parametrizations.weight_norm(nn.Linear(4, 4))),

@@ -55,10 +55,21 @@ def as_linear(block: Any) -> nn.Linear:
     return linear.train(block.training)
 
 
+def _inherit(old: Any, new: Any) -> None:
+    """Give an object what users and libraries have written on another one, such as `weight._no_weight_decay`."""
+    for name, value in vars(old).items():
+        if not hasattr(new, name):
+            setattr(new, name, value)
+
+
 def layer_for(block: Any, settings: dict[str, Any]) -> nn.Module:
-    """The KAN layer with the function of a plain block."""
+    """The KAN layer with the function of a plain block, and with the attributes that others may read of it (kernel_size, nf)."""
     layer = KANLinear.from_linear(as_linear(block), **settings)
-    return KANPointwise(layer, len(block.kernel_size)).train(block.training) if isinstance(block, CONVOLUTIONS) else layer
+    for name, parameter in block.named_parameters(recurse=False):
+        _inherit(parameter, getattr(layer, name))
+    whole = KANPointwise(layer, len(block.kernel_size)).train(block.training) if isinstance(block, CONVOLUTIONS) else layer
+    _inherit(block, whole)
+    return whole
 
 
 def inner(layer: nn.Module) -> Any:

@@ -6,7 +6,7 @@ from torch.nn.utils import parametrize
 from fastkan.dtypes import DTYPES
 from fastkan.nn.grid import in_ddp
 from fastkan.nn.replace.fused import only_fused
-from fastkan.nn.replace.model import Model
+from fastkan.nn.replace.model import Model, memory
 from fastkan.nn.replace.readers import readings
 
 HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks", "_state_dict_hooks",
@@ -72,7 +72,7 @@ def _patched(block: nn.Module) -> str | None:
 def _parameters(model: Model, block: nn.Module, meta: bool) -> str | None:
     """What the block's parameters have against an exchange."""
     for label, parameter in block.named_parameters(recurse=False):
-        if model.owners[id(parameter)] > 1:
+        if model.owners[memory(parameter)] > 1:
             return f"its {label} is tied to another module's"
         if type(parameter) is not nn.Parameter:
             return f"its {label} is a {type(parameter).__name__}"
