@@ -1,6 +1,5 @@
 """KANPointwise: a KAN layer along the channels, in the place of a convolution with kernel 1."""
 
-import torch
 from torch import Tensor, nn
 
 from fastkan.nn.linear import KANLinear
@@ -31,11 +30,12 @@ class KANPointwise(nn.Module):
     def forward(self, input: Tensor) -> Tensor:
         """x [B, C, ...] -> [B, O, ...], contiguous as a convolution's result is; channels_last if x is."""
         x = input
-        if x.ndim not in (self.dims + 1, self.dims + 2):
+        is_tensor = isinstance(x, Tensor)  # or a Proxy of torch.fx, which has neither sizes nor strides
+        if is_tensor and x.ndim not in (self.dims + 1, self.dims + 2):
             raise ValueError(f"x: expected {self.dims + 1} or {self.dims + 2} dimensions, received shape {tuple(x.shape)}")
         channels = -1 - self.dims
         y = self.layer(x.movedim(channels, -1)).movedim(-1, channels)
-        last = x.ndim == 4 and x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
+        last = is_tensor and x.ndim == 4 and x.stride(1) == 1 and not x.is_contiguous()  # vmap cannot ask for channels_last
         return y if last else y.contiguous()
 
     def extra_repr(self) -> str:

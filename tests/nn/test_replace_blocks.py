@@ -117,3 +117,21 @@ def test_a_subclass_of_a_convolution_is_refused():
     assert replace_linear(model).refused == {"0": "MyConv is a subclass of nn.Conv2d with behaviour of its own"}
     with pytest.raises(ValueError, match="^model: expected a module that contains linear blocks, received one itself, nn.Conv2d"):
         replace_linear(nn.Conv2d(4, 4, 1))
+
+
+def test_a_pointwise_layer_goes_through_the_tools():
+    model = nn.Sequential(nn.Conv2d(4, 6, 1), nn.ReLU(), nn.Conv2d(6, 2, 1)).eval()
+    replace_linear(model)
+    x = torch.randn(2, 4, 5, 3)
+    want = model(x)
+    routes = {
+        "compile": torch.compile(model, fullgraph=True, backend="aot_eager"),
+        "fx": torch.fx.symbolic_trace(model),
+        "export": torch.export.export(model, (x,)).module(),
+        "trace": torch.jit.trace(model, x),
+        "vmap": torch.func.vmap(model),
+    }
+    for name, route in routes.items():
+        got = route(x)
+        torch.testing.assert_close(got, want, rtol=0, atol=TOLERANCE, msg=name)
+    torch.testing.assert_close(torch.func.vmap(model)(x.to(memory_format=torch.channels_last)), want, rtol=0, atol=TOLERANCE)

@@ -144,6 +144,15 @@ def test_a_model_that_draws_random_numbers_is_compared_with_the_same_ones():
     assert torch.equal(torch.get_rng_state(), state)
 
 
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16], ids=str)
+@pytest.mark.parametrize("autocast", [False, True])
+def test_roundings_are_no_difference(dtype, autocast):
+    model = nn.Sequential(*[nn.Sequential(nn.Linear(32, 32), nn.Tanh()) for _ in range(8)]).to(dtype)
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=autocast):
+        report = replace_linear(model, calibrate=[torch.randn(64, 32, dtype=dtype)], activation="silu")
+    assert len(report.replaced) == 8
+
+
 class Two(nn.Module):
     def __init__(self):
         super().__init__()

@@ -20,6 +20,7 @@ from fastkan.splines import knots as grids
 REACH = 16
 MARGIN = 0.01  # how far the grid goes on past the inputs, as a share of their range
 POINTS = 64  # stand for an input's range where the grid is laid
+TF32 = 2.0**-10  # its rounding
 UNSEEN = "no batch of calibrate reached it; its owner may read its .weight itself, or not use it"
 
 
@@ -153,6 +154,18 @@ def lay_grid(module: nn.Module, block: nn.Module, seen: Range) -> None:
 # ---- the probe
 
 
+def _resolution(exchange: Exchange, outputs: list[Tensor]) -> float:
+    """The coarsest rounding on the way from the blocks to the outputs."""
+    weights = [inner(layer).weight for layer in exchange.layers.values()]
+    steps = [torch.finfo(tensor.dtype).eps for tensor in (*weights, *outputs)]
+    for kind in {tensor.device.type for tensor in weights} - {"meta"}:
+        if torch.is_autocast_enabled(kind):
+            steps.append(torch.finfo(torch.get_autocast_dtype(kind)).eps)
+        if kind == "cuda" and torch.get_float32_matmul_precision() != "highest":
+            steps.append(TF32)
+    return max(steps)
+
+
 def _wrong(exchange: Exchange, seen: Seen) -> str | None:
     """What is wrong with the model after the exchange, which is then undone; None if it is the same."""
     called: set[nn.Module] = set()
@@ -171,10 +184,11 @@ def _wrong(exchange: Exchange, seen: Seen) -> str | None:
         return "does not call them"
     if [y.shape for y in outputs] != [y.shape for y in seen.outputs]:
         return "gives outputs of other shapes"
+    allowed = _resolution(exchange, outputs) ** 0.5  # many roundings, and far less than another function
     for got, want in zip(outputs, seen.outputs, strict=True):
         finite = want.isfinite()
         scale, apart = (float(y[finite].double().norm()) for y in (want, got - want))
-        if not apart <= torch.finfo(want.dtype).eps ** 0.5 * scale:  # many roundings, and far less than another function
+        if not apart <= allowed * scale:
             return f"gives other outputs, by {apart / (scale or 1):.1g} of them"
     return None
 
