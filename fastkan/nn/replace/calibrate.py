@@ -1,6 +1,7 @@
 """Batches through a model: where every block's inputs are, and whether the model is the same after the exchange."""
 
 import contextlib
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -75,12 +76,23 @@ def _tensors(result: Any) -> Iterator[Tensor]:
             yield from _tensors(part)
 
 
+def _copy(batch: Any) -> Any:
+    """A batch that a model which writes into its inputs (ReLU(inplace=True)) has not seen."""
+    if isinstance(batch, Tensor):
+        return batch.clone()
+    if isinstance(batch, Mapping):
+        return {key: _copy(value) for key, value in batch.items()}
+    return tuple(map(_copy, batch)) if type(batch) in (list, tuple) else batch
+
+
 @contextlib.contextmanager
 def _evaluating(model: nn.Module) -> Iterator[None]:
-    """Eval mode without gradients; every module's own mode comes back."""
+    """Eval mode without gradients, and not in compiled code, which sees no new hooks; every module's own mode comes back."""
     modes = {module: module.training for module in model.modules()}
+    compiled = "torch._dynamo" in sys.modules  # else nothing is, and its import takes a second
+    eager: Any = torch.compiler.set_stance("force_eager") if compiled else contextlib.nullcontext()
     try:
-        with torch.no_grad():
+        with torch.no_grad(), eager:
             model.eval()
             yield
     finally:
@@ -118,8 +130,9 @@ def watch(model: nn.Module, blocks: Iterable[nn.Module], off: list[Switch], batc
     try:
         with _evaluating(model):
             for batch in batches:
+                kept = _copy(batch) if first is None else None
                 outputs = _call(model, batch)
-                first = first or (batch, outputs)
+                first = first or (kept, outputs)
     finally:
         for handle in handles:
             handle.remove()

@@ -94,6 +94,8 @@ def refusal(model: Model, names: list[str], block: nn.Module, plain: type, label
             return reason
         if owner := next((owner for owner, source in readings(model, name) if not only_fused(source)), None):
             return f"{type(owner).__name__} reads its .weight directly"
+    if id(block) in model.held:
+        return f"{model.held[id(block)]} holds it too, outside of the modules, and would go on with it"
     if parametrize.is_parametrized(block):
         return "its parameters are parametrized (torch.nn.utils.parametrize)"
     if type(block) is not plain:
