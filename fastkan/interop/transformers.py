@@ -49,9 +49,7 @@ def _swapped(cls: Any) -> Any:
             )
         restore(self, _fitting(self, config.fastkan))
 
-    # knots in half precision would move the grid
-    precise = {*(cls._keep_in_fp32_modules_strict or ()), "knots"}
-    return type(cls.__name__, (cls,), {"__init__": start, "__module__": cls.__module__, "_keep_in_fp32_modules_strict": precise})
+    return type(cls.__name__, (cls,), {"__init__": start, "__module__": cls.__module__})
 
 
 def _check_loaded(path: Any, layers: Mapping[str, Any], info: Mapping[str, Any]) -> None:

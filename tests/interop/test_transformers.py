@@ -104,7 +104,10 @@ def test_a_model_is_swapped_trained_saved_and_loaded(hf, name, tmp_path):
     model, batch = build(hf, name)
     want = logits(model, batch)
     report = fastkan.replace_linear(model, calibrate=[batch])
-    assert (len(report.replaced), len(report.refused)) == MODELS[name][-2:]
+    wanted = MODELS[name][-2:]
+    if name == "Mixtral" and hf.__version__.startswith("4."):
+        wanted = (35, 0)  # experts and routers were linear layers
+    assert (len(report.replaced), len(report.refused)) == wanted
     assert set(report.refused.values()) <= {"its weight is tied to another module's"}
     assert (logits(model, batch) - want).abs().max() < 1e-5
     step(model, batch)

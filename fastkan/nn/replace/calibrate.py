@@ -1,7 +1,6 @@
 """Batches through a model: where every block's inputs are, and whether the model is the same after the exchange."""
 
 import contextlib
-import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -87,12 +86,10 @@ def _copy(batch: Any) -> Any:
 
 @contextlib.contextmanager
 def _evaluating(model: nn.Module) -> Iterator[None]:
-    """Eval mode without gradients, and not in compiled code, which sees no new hooks; every module's own mode comes back."""
+    """Eval mode without gradients; every module's own mode comes back."""
     modes = {module: module.training for module in model.modules()}
-    compiled = "torch._dynamo" in sys.modules  # else nothing is, and its import takes a second
-    eager: Any = torch.compiler.set_stance("force_eager") if compiled else contextlib.nullcontext()
     try:
-        with torch.no_grad(), eager:
+        with torch.no_grad():
             model.eval()
             yield
     finally:
