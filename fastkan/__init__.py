@@ -7,13 +7,14 @@ import torch  # noqa: F401  first: the native module then shares torch's OpenMP 
 
 from fastkan import experimental, functional, nn, ops, reference, splines
 from fastkan.backends import use_backend
-from fastkan.nn import KAN, GridChange, KANLinear, ReplaceReport, load_state_dict, replace_linear
+from fastkan.nn import KAN, GridChange, KANLinear, ReplaceReport, describe, load_state_dict, replace_linear, restore
 
 if TYPE_CHECKING:
     from fastkan import explain, train
     from fastkan.explain import PruneReport
     from fastkan.explain.plot import plot
     from fastkan.explain.prune import prune
+    from fastkan.interop.transformers import from_pretrained
     from fastkan.train import match_grids, refine
     from fastkan.train.fit import fit
     from fastkan.train.sparsify import sparsify
@@ -27,9 +28,11 @@ __all__ = [
     "PruneReport",
     "ReplaceReport",
     "backend",
+    "describe",
     "experimental",
     "explain",
     "fit",
+    "from_pretrained",
     "functional",
     "load_state_dict",
     "match_grids",
@@ -40,6 +43,7 @@ __all__ = [
     "reference",
     "refine",
     "replace_linear",
+    "restore",
     "sparsify",
     "splines",
     "train",
@@ -47,7 +51,7 @@ __all__ = [
 ]
 
 # Imported when they are asked for: they take as long as all the rest (40 ms), and layers need none of them.
-_LATER = dict.fromkeys(("PruneReport", "plot", "prune"), "explain")
+_LATER = {"from_pretrained": "interop.transformers"} | dict.fromkeys(("PruneReport", "plot", "prune"), "explain")
 _LATER |= dict.fromkeys(("fit", "match_grids", "refine", "sparsify"), "train")
 
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from fastkan.nn import Columns, KANLinear, Products, edges
 from fastkan.nn.grid import check_samples
-from fastkan.nn.linear import seeded
+from fastkan.nn.start import seeded
 
 BINS = 32  # of the samples' density
 POINTS = 4 * BINS + 1  # of a curve

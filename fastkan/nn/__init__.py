@@ -4,7 +4,8 @@ from fastkan.nn.grid import GridChange
 from fastkan.nn.kan import KAN
 from fastkan.nn.linear import KANLinear
 from fastkan.nn.nodes import Columns, Products
-from fastkan.nn.replace import ReplaceReport, replace_linear
+from fastkan.nn.pointwise import KANPointwise
+from fastkan.nn.replace import ReplaceReport, describe, replace_linear, restore
 from fastkan.nn.state import load_state_dict
 from fastkan.nn.symbolic import FUNCTIONS, SymbolicEdges
 
@@ -14,9 +15,12 @@ __all__ = [
     "Columns",
     "GridChange",
     "KANLinear",
+    "KANPointwise",
     "Products",
     "ReplaceReport",
     "SymbolicEdges",
+    "describe",
     "load_state_dict",
     "replace_linear",
+    "restore",
 ]

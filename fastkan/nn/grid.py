@@ -12,6 +12,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from fastkan import ops
 from fastkan.functional import check_degree, check_tensor, kan_linear
+from fastkan.nn.start import check_knots
 from fastkan.splines import knots as grids
 from fastkan.splines.refit import refit
 
@@ -114,6 +115,8 @@ def _every_rank(samples: Tensor, knots: Tensor) -> Tensor:
 def _check_weight(layer: "KANLinear") -> None:
     if "weight" not in layer._parameters:  # a parametrized weight is computed at every access, so a refit would be lost
         raise RuntimeError("weight: expected a plain parameter, received one that is parametrized or pruned")
+    if layer.unset:
+        check_knots(layer)
     if type(layer.weight) is not nn.Parameter:
         raise RuntimeError(f"weight: expected a plain parameter, received a {type(layer.weight).__name__}; gather it first")
 
@@ -148,7 +151,7 @@ def plan_refine(layer: "KANLinear", grid_size: int) -> Plan:
     weight = layer.weight
     if weight._backward_hooks or weight._post_accumulate_grad_hooks:
         raise RuntimeError("weight: expected a parameter without hooks, which a change of its shape would lose; remove them")
-    if _in_ddp(weight):
+    if in_ddp(weight):
         raise RuntimeError(
             "weight: expected a layer outside DistributedDataParallel, which keeps the old shapes; "
             "refine its `.module` on every rank before it is wrapped, and wrap it again"
@@ -190,7 +193,8 @@ def _wrapped(weight: Tensor) -> bool:
     return any(parameter is weight for wrapper in wrappers for parameter in wrapper.module.parameters())
 
 
-def _in_ddp(weight: Tensor) -> bool:
+def in_ddp(weight: Tensor) -> bool:
+    """True if the parameter is one that a DistributedDataParallel averages."""
     if not ranks() or not _wrapped(weight):
         return False
     gc.collect()  # a wrapper that was dropped may have lived on in a cycle

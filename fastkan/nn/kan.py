@@ -12,8 +12,9 @@ from torch.func import functional_call
 
 from fastkan import ops
 from fastkan.nn.grid import GridChange, Plan, change, check_finite, check_samples, normal_tensors, plan_refine, plan_update, take
-from fastkan.nn.linear import KANLinear, seeded
+from fastkan.nn.linear import KANLinear
 from fastkan.nn.nodes import Products
+from fastkan.nn.start import seeded
 from fastkan.splines import knots as grids
 
 
@@ -21,7 +22,7 @@ def _is_bare(layer: nn.Module) -> bool:
     """True for a KANLinear with the forward of its class and without hooks."""
     if type(layer) is not KANLinear or layer._compiled_call_impl or "forward" in layer.__dict__:
         return False
-    if layer._buffers["mask"] is not None or layer.symbolic is not None:
+    if layer.unset or layer._buffers["mask"] is not None or layer.symbolic is not None:
         return False
     return not (layer._forward_hooks or layer._forward_pre_hooks or layer._backward_hooks or layer._backward_pre_hooks)
 

@@ -1,8 +1,6 @@
 """KANLinear: a replacement for nn.Linear with a learnable spline on every edge."""
 
-import contextlib
-import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from numbers import Integral
 from typing import Any, Self
 
@@ -14,35 +12,10 @@ from fastkan.dtypes import DTYPES, compute_dtype
 from fastkan.functional import check_degree, kan_linear
 from fastkan.nn import edges
 from fastkan.nn.grid import GridChange, change, check_samples, normal_tensors, plan_refine, plan_update, take
+from fastkan.nn.start import check_knots, check_range, fill, give_memory, hold_linear, write_knots
 from fastkan.nn.state import adopt, described, disagreement
 from fastkan.nn.symbolic import SymbolicEdges
-from fastkan.splines import knots as grids
 from fastkan.splines.activations import check_activation
-from fastkan.splines.refit import smallest_through
-
-NOISE_SCALE = 0.3  # pykan's KAN default: splines start as noise of U(-1/2, 1/2) * 0.3 / G at the grid points
-
-
-def _check_range(grid_range: tuple[float, float]) -> tuple[float, float]:
-    try:
-        low, high = (float(end) for end in grid_range)
-    except (TypeError, ValueError):
-        low = high = math.nan
-    if not (math.isfinite(low) and math.isfinite(high) and low < high):
-        raise ValueError(f"grid_range: expected finite (low, high) with low < high, received {grid_range!r}")
-    return low, high
-
-
-@contextlib.contextmanager
-def seeded(seed: int | None, device: torch.device | str | None = None) -> Iterator[None]:
-    """Random numbers of a seed; torch's own generators are afterwards as they were. None: torch's own."""
-    if seed is None:
-        yield
-        return
-    kind = torch.device(device or "cpu").type
-    with torch.random.fork_rng([device] if kind == "cuda" else [], device_type=kind if kind == "cuda" else "cuda"):
-        torch.manual_seed(seed)
-        yield
 
 
 class KANLinear(nn.Module):
@@ -66,6 +39,7 @@ class KANLinear(nn.Module):
     bias: nn.Parameter | None
     mask: Tensor | None
     symbolic: SymbolicEdges | None
+    unset = False  # True from a start without memory for the knots until they are written, or seen to be
 
     def __init__(
         self,
@@ -89,7 +63,7 @@ class KANLinear(nn.Module):
         self.in_features, self.out_features = in_features, out_features = int(in_features), int(out_features)
         degree, grid_size = int(degree), int(grid_size)
         self.degree, self.activation = degree, activation
-        self.grid_range = _check_range(grid_range)
+        self.grid_range = check_range(grid_range)
         self.backend = None if backend is None else ops.check_name(backend)
         weight = torch.empty(in_features, grid_size + degree + 1, out_features, device=device, dtype=dtype)
         if weight.dtype not in DTYPES:
@@ -117,26 +91,15 @@ class KANLinear(nn.Module):
         >>> layer = fastkan.KANLinear(64, 32)
         >>> layer.reset_parameters(torch.nn.init.xavier_normal_)
         """
-        if self.weight.is_meta:
-            return
-        knots = grids.uniform(1, self.grid_size, self.degree, self.grid_range)
-        self.knots.copy_(grids.rounded(knots, self.knots.dtype, "grid_range").expand_as(self.knots))
-        scale = 1 / math.sqrt(max(self.in_features, 1))
-        # The noise is given at the G + 1 grid points. Of all splines through it, take the one with the smallest coefficients.
-        shape = (self.in_features, self.grid_size + 1, self.out_features)
-        noise = (
-            torch.rand(shape, device=self.knots.device, dtype=self.knots.dtype)
-            .sub_(0.5)
-            .mul_(NOISE_SCALE / self.grid_size * scale)
-        )
-        self.weight[:, :-1] = smallest_through(noise, self.degree).to(self.weight.dtype)
-        base = self.weight[:, -1]
-        base.uniform_(-scale, scale) if init is None else init(base.T)
-        if self.bias is not None:
-            self.bias.zero_()
+        write_knots(self)
+        if not self.weight.is_meta:
+            fill(self, init)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """x [..., I] -> [..., O] in x's dtype."""
+    def forward(self, input: Tensor) -> Tensor:
+        """x [..., I] -> [..., O] in x's dtype. Its name is nn.Linear's."""
+        x = input
+        if self.unset:
+            check_knots(self, x)
         mask = self._buffers["mask"]  # self.mask takes 0.3 us
         weight = self.weight if mask is None else self.weight * mask[:, None]
         y = kan_linear(x, weight, self.knots, self.bias, degree=self.degree, activation=self.activation, backend=self.backend)
@@ -198,20 +161,18 @@ class KANLinear(nn.Module):
         if not isinstance(linear, nn.Linear):
             raise TypeError(f"linear: expected an nn.Linear, received {type(linear).__name__}")
         weight = linear.weight
+        plain = cls is KANLinear  # then without pykan's initialisation, which takes time and random numbers
         layer = cls(
             linear.in_features, linear.out_features, linear.bias is not None, grid_size, degree, grid_range, activation, backend,
-            device=weight.device, dtype=weight.dtype,
+            device="meta" if plain else weight.device, dtype=weight.dtype,
         )  # fmt: skip
+        if plain:
+            give_memory(layer, weight.device)
         layer.train(linear.training)
         layer.weight.requires_grad_(weight.requires_grad)
-        layer.weight.zero_()
-        if activation == "identity":
-            layer.weight[:, -1] = weight.T
-        else:
-            coefficients = grids.greville(layer.knots, degree)  # [I, S]
-            layer.weight[:, :-1] = (coefficients[..., None] * weight.T[:, None]).to(weight.dtype)
         if layer.bias is not None and linear.bias is not None:
-            layer.bias.requires_grad_(linear.bias.requires_grad).copy_(linear.bias)
+            layer.bias.requires_grad_(linear.bias.requires_grad)
+        hold_linear(layer, linear)
         return layer
 
     @normal_tensors
@@ -268,14 +229,19 @@ class KANLinear(nn.Module):
             return
         adopt(self, state_dict, prefix)
         super()._load_from_state_dict(state_dict, prefix, metadata, strict, missing, unexpected, errors)
+        if self.knots.is_meta and not self.weight.is_meta:  # assign=True with a state that has no knots
+            self.knots = torch.empty_like(self.knots, device=self.weight.device)
+            write_knots(self)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         """Move the knots with the module's device and cast them to float64 with it, but never to half precision, which would
-        move the grid.
+        move the grid. Where they get memory (to_empty), they are written.
         """
         knots = self.knots
         super()._apply(fn, recurse)
         wanted = compute_dtype(self.knots.dtype)
         if self.knots.dtype != wanted:
             self.knots = torch.empty_like(self.knots, dtype=wanted) if knots.is_meta else knots.to(self.knots.device, wanted)
+        if knots.is_meta and not self.knots.is_meta:
+            write_knots(self)
         return self

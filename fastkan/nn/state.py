@@ -27,15 +27,24 @@ def described(layer: "KANLinear") -> Tensor:
     return torch.tensor(list(text.encode()), dtype=torch.uint8, device="cpu")
 
 
-def disagreement(layer: "KANLinear", description: Tensor) -> str | None:
-    """Why a state with that description is not one of this layer, or None."""
+def read(description: Tensor) -> dict[str, Any]:
+    """What `described` wrote; ValueError for other bytes, or those of a newer fastkan."""
     try:
         received = json.loads(bytes(description.tolist()))
         number = received.pop("format")
-    except (ValueError, AttributeError, KeyError):
-        return "expected a description of a KANLinear, received other bytes"
+    except (ValueError, TypeError, AttributeError, KeyError) as error:
+        raise ValueError("expected a description of a KANLinear, received other bytes") from error
     if number > FORMAT:
-        return f"format: expected at most {FORMAT}, received {number}; a newer fastkan has written it"
+        raise ValueError(f"format: expected at most {FORMAT}, received {number}; a newer fastkan has written it")
+    return received
+
+
+def disagreement(layer: "KANLinear", description: Tensor) -> str | None:
+    """Why a state with that description is not one of this layer, or None."""
+    try:
+        received = read(description)
+    except ValueError as error:
+        return str(error)
     own = _description(layer)
     if wrong := [name for name in own if received.get(name) != own[name]]:
         return "; ".join(f"{name}: expected {own[name]!r}, received {received.get(name)!r}" for name in wrong)

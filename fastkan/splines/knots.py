@@ -4,6 +4,9 @@ A grid of G intervals for splines of degree p is stored as extended knots [I, K]
 and p more at each end. Callers compute in float64 and under no_grad.
 """
 
+from array import array
+from itertools import pairwise
+
 import torch
 from torch import Tensor
 
@@ -27,13 +30,29 @@ def grid_points(knots: Tensor, degree: int) -> Tensor:
     return knots[:, degree : knots.shape[1] - degree]
 
 
+def uniform_points(grid_size: int, degree: int, grid_range: tuple[float, float]) -> list[float]:
+    """The G + 2p + 1 extended uniform knots of one input over grid_range = (low, high)."""
+    low, high = grid_range
+    points = [low + (high - low) * (j / grid_size) for j in range(-degree, grid_size + degree + 1)]
+    points[degree + grid_size] = high  # low + (high - low) may miss it by a rounding
+    return points
+
+
+def check_apart(points: list[float], dtype: torch.dtype, name: str) -> None:
+    """`rounded` for one input without a tensor, whose values nobody could ask for while FakeTensorMode is on."""
+    held = array("d" if dtype == torch.float64 else "f", points)
+    if not all(high - low > SMALLEST * torch.finfo(dtype).tiny for low, high in pairwise(held)):
+        raise _not_apart(name, dtype)
+
+
+def _not_apart(name: str, dtype: torch.dtype) -> ValueError:
+    return ValueError(f"{name}: expected grid cells that {dtype} can tell apart, received cells below its resolution")
+
+
 def uniform(in_features: int, grid_size: int, degree: int, grid_range: tuple[float, float]) -> Tensor:
     """Extended uniform knots [I, G + 2p + 1] over grid_range = (low, high), float64 on the CPU."""
-    low, high = grid_range
-    j = torch.arange(-degree, grid_size + degree + 1, dtype=torch.float64, device="cpu")
-    knots = low + (high - low) * (j / grid_size)
-    knots[degree + grid_size] = high  # low + (high - low) may miss it by a rounding
-    return knots.expand(in_features, -1).clone()
+    points = uniform_points(grid_size, degree, grid_range)
+    return torch.tensor(points, dtype=torch.float64, device="cpu").expand(in_features, -1).clone()
 
 
 def greville(knots: Tensor, degree: int) -> Tensor:
@@ -46,7 +65,7 @@ def rounded(knots: Tensor, dtype: torch.dtype, name: str) -> Tensor:
     """Knots in the dtype that will hold them. Raises ValueError with the argument's name if rounding makes neighbours equal."""
     held = knots.to(dtype)
     if not (held.diff(dim=1) > SMALLEST * torch.finfo(dtype).tiny).all():
-        raise ValueError(f"{name}: expected grid cells that {dtype} can tell apart, received cells below its resolution")
+        raise _not_apart(name, dtype)
     return held
 
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from torch import Tensor, nn
 
 from fastkan.nn import KAN, KANLinear
-from fastkan.nn.linear import seeded
+from fastkan.nn.start import seeded
 
 State = dict[str, Tensor]
 

@@ -1,13 +1,14 @@
 """replace_linear: the same function afterwards, shared blocks shared, settings, modes and training."""
 
 import copy
+import re
 from collections import OrderedDict
 
 import pytest
 import torch
 from torch import nn
 
-from fastkan import KANLinear, ReplaceReport, replace_linear
+from fastkan import KANLinear, replace_linear
 
 DTYPES = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
 
@@ -61,7 +62,7 @@ def test_every_block_is_replaced_and_the_function_stays(dtype, activation):
     exactly = copy.deepcopy(model).double()
     # The splines carry the map only on their grid, so let it hold every activation.
     report = replace_linear(model, activation=activation, grid_range=(-8.0, 8.0))
-    assert report == ReplaceReport(NESTED, {})
+    assert report.replaced == NESTED and not report.refused and not report.left
     assert kan_names(model) == NESTED
     assert not linear_names(model)
     assert {parameter.dtype for parameter in model.parameters()} == {dtype}
@@ -90,18 +91,69 @@ def test_the_filter_sees_names_and_modules():
     assert report.replaced == kan_names(model) == ["first", "list.0", "list.1.inner"]
     assert linear_names(model) == ["heads.a", "heads.b"]
     assert report.refused == {}
+    assert report.left == dict.fromkeys(["heads.a", "heads.b"], "the filter leaves it out")
 
 
-def test_mode_gradient_flags_and_device_are_kept():
+GLOBS = {
+    "first": ["first"],
+    "list.*": ["list.0", "list.1.inner"],
+    "*.[ab]": ["heads.a", "heads.b"],
+    ("heads.b", "list.1.*", "*.inner"): ["list.1.inner", "heads.b"],
+    (): [],
+}
+
+
+@pytest.mark.parametrize("filter, names", GLOBS.items(), ids=str)
+def test_a_filter_of_names_and_globs(filter, names):
     model = Nested()
-    model.heads["b"] = nn.Linear(5, 3, device="meta")
+    assert replace_linear(model, filter if isinstance(filter, str) else list(filter)).replaced == kan_names(model) == names
+
+
+WRONG = {
+    "fist": "fist'; there are first, list.0, list.1.inner, heads.a, heads.b",
+    "list": "'list'; 'list' holds blocks; write 'list.*'",
+    "list.1.act": "'list.1.act'; 'list.1.act' is a Tanh",
+}
+
+
+@pytest.mark.parametrize("pattern, message", WRONG.items(), ids=list(WRONG))
+def test_a_glob_that_fits_nothing_is_an_error_also_among_others(pattern, message):
+    model = Nested()
+    for filter in (pattern, ["first", pattern]):
+        with pytest.raises(ValueError, match="^filter: expected a name or glob that fits a linear block, received .*") as caught:
+            replace_linear(model, filter)
+        assert str(caught.value).endswith(message)
+    assert linear_names(model) == NESTED
+    with pytest.raises(TypeError, match="^filter: expected names or globs, a function"):
+        replace_linear(model, 3)
+
+
+def test_a_dry_run_reports_and_changes_nothing():
+    model = Nested()
+    modules, state = list(model.modules()), {name: value.clone() for name, value in model.state_dict().items()}
+    planned = replace_linear(model, "list.*", grid_size=7, dry_run=True)
+    assert planned.dry_run and list(model.modules()) == modules
+    assert all(torch.equal(value, state[name]) for name, value in model.state_dict().items())
+    done = replace_linear(model, "list.*", grid_size=7)
+    assert (planned.replaced, planned.refused, planned.left) == (done.replaced, done.refused, done.left)
+    assert planned.parameters == done.parameters and str(planned).startswith("dry run, nothing changed: replaced 2")
+
+
+def test_the_report_counts_parameters():
+    model = Nested()
+    before = sum(parameter.numel() for parameter in model.parameters())
+    report = replace_linear(model, ["first", "list.1.*"], grid_size=4, degree=2)
+    assert report.parameters == (before, sum(parameter.numel() for parameter in model.parameters()))
+
+
+def test_mode_and_gradient_flags_are_kept():
+    model = Nested()
     model.heads.eval()
     model.first.requires_grad_(False)
     replace_linear(model)
     assert [model.get_submodule(name).training for name in NESTED] == [True, True, True, False, False]
     assert {parameter.requires_grad for parameter in model.first.parameters()} == {False}
     assert {parameter.requires_grad for parameter in model.list.parameters()} == {True}
-    assert {tensor.device.type for tensor in model.heads["b"].parameters()} == {"meta"}
 
 
 def test_a_shared_module_stays_shared():
@@ -166,13 +218,57 @@ def test_a_wrong_setting_is_named_and_leaves_the_model_untouched(settings):
 
 
 def test_the_model_itself_cannot_be_exchanged():
-    with pytest.raises(ValueError, match=r"^model: expected a module that contains nn.Linear, .*use KANLinear.from_linear"):
+    with pytest.raises(ValueError, match=r"^model: expected a module that contains linear blocks, .*use KANLinear.from_linear"):
         replace_linear(nn.Linear(3, 4))
     with pytest.raises(TypeError, match=r"^model: expected an nn.Module, received list"):
         replace_linear([nn.Linear(3, 4)])
 
 
-def test_the_report_reads_as_text():
-    assert str(replace_linear(nn.Sequential(nn.ReLU()))) == "replaced 0: none"
-    text = str(replace_linear(nn.Sequential(nn.Linear(4, 4), nn.LazyLinear(4), nn.Linear(4, 4))))
-    assert text == "replaced 2: 0, 2\nrefused 1: LazyLinear is a subclass of nn.Linear with behaviour of its own"
+BARE = "a bare parameter {}, which {} computes with itself"
+
+
+class Experts(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.gate_up = nn.Parameter(torch.zeros(3, 4, 2))
+
+
+def test_the_report_is_one_table_in_which_equal_lines_are_merged():
+    layers = [nn.ModuleDict({"up": nn.Linear(4, 8), "down": nn.Linear(8, 4)}) for _ in range(12)]
+    model = nn.ModuleDict(
+        {
+            "embed": nn.Embedding(7, 4),
+            "layers": nn.ModuleList(layers),
+            "conv": nn.Conv2d(3, 3, 3),
+            "attention": nn.MultiheadAttention(4, 2),
+            "experts": Experts(),
+            "lazy": nn.LazyLinear(4),
+            "head": nn.Linear(4, 7),
+            "kan": KANLinear(2, 2),
+        }
+    )
+    report = replace_linear(model, lambda name, block: name != "head")
+    before, after = report.parameters
+    head, *lines = str(report).split("\n")
+    assert head == f"replaced 24, refused 2, left alone 6; parameters: {before:,} before, {after:,} after"
+    assert len({line.index(word) for line, word in zip(lines, ("name", "layers.*.up", "layers.*.down"), strict=False)}) == 1
+    assert [re.split("  +", line) for line in lines] == [
+        ["", "name", "count", "class", "reason"],
+        ["replaced", "layers.*.up", "12", "Linear"],
+        ["replaced", "layers.*.down", "12", "Linear"],
+        [
+            "refused",
+            "attention.out_proj",
+            "1",
+            "NonDynamicallyQuantizableLinear",
+            "MultiheadAttention reads its .weight directly",
+        ],
+        ["refused", "lazy", "1", "LazyLinear", "LazyLinear is a subclass of nn.Linear with behaviour of its own"],
+        ["left alone", "head", "1", "Linear", "the filter leaves it out"],
+        ["left alone", "embed", "1", "Embedding", "it looks rows up"],
+        ["left alone", "conv", "1", "Conv2d", "kernel 3x3: only plain 1x1 convolutions are linear"],
+        ["left alone", "attention.in_proj_weight", "1", "MultiheadAttention", BARE.format("12x4", "MultiheadAttention")],
+        ["left alone", "experts.gate_up", "1", "Experts", BARE.format("3x4x2", "Experts")],
+        ["left alone", "kan", "1", "KANLinear", "it is a KAN layer already"],
+    ]
+    assert str(replace_linear(nn.Sequential(nn.ReLU()))) == "replaced 0; parameters: 0 before, 0 after"

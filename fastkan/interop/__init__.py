@@ -1,0 +1,1 @@
+"""Other libraries: their models with KAN layers in them."""
