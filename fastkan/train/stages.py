@@ -5,10 +5,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from fastkan.nn import KAN, KANLinear
+from fastkan.nn import KANLinear
 from fastkan.nn.grid import normal_tensors, plan_cover, plan_refine, take
 from fastkan.nn.jacobian import RowJacobian
-from fastkan.nn.linear import seeded
 from fastkan.train.checkpoint import Checkpoint, pack, unpack
 from fastkan.train.choice import Done, gets_worse, smallest_good
 from fastkan.train.grids import carried_state, warn_outside
@@ -17,6 +16,7 @@ from fastkan.train.lm import FOLDS, LevenbergMarquardt, choose_smooth
 from fastkan.train.loop import Loop, Stopped, restore, state_of
 from fastkan.train.objective import Objective, OfData, OfResidual, inputs_watched
 from fastkan.train.optimizers import Penalty, TorchSteps, make_stepper
+from fastkan.train.starts import restart, trains_splines
 
 STEPS = {"lm": 50, "lbfgs": 20, "ssbroyden": 500}
 OTHER_STEPS = 1000
@@ -130,15 +130,16 @@ class Stages:
         """The best of several starts after a few steps; half of them go on at each round."""
         self._cover(self._inputs(), self.grids[0] if self.resize else None, USED)
         count = self.plan.starts or STARTS.get(self.name, 1)
-        if count == 1:
+        if count == 1 or not trains_splines(self.model):
             return
         first = state_of(self.model)
         states = [first]
         for k in range(1, count):
             restore(self.model, first)
-            self._again(1000 * self.plan.seed + k)
+            restart(self.model, 1000 * self.plan.seed + k)
             self._cover(self._inputs(), None, USED)
-            states.append(state_of(self.model))
+            if self.train.loss().isfinite():  # a formula may not be defined for what these splines give it
+                states.append(state_of(self.model))
         steps = 10 if self.name == "lm" else max(1, self._steps() // 20)
         while len(states) > 1:
             scored = []
@@ -151,14 +152,6 @@ class Stages:
             states = [state for _, _, state in scored[: max(1, len(states) // 2)]]
         restore(self.model, states[0])
         self.stepper = None
-
-    def _again(self, seed: int) -> None:
-        if isinstance(self.model, KAN):
-            self.model.reset_parameters(seed)
-            return
-        with seeded(seed, self.layers[0].weight.device):
-            for layer in self.layers:
-                layer.reset_parameters()
 
     # ---- stages
 
@@ -196,8 +189,8 @@ class Stages:
         return isinstance(self.stepper, TorchSteps) and (self.name != "lbfgs" or self.part > 0)
 
     def _lm_part(self, size: int) -> bool:
-        """Steps, then twice: choose the smoothness, steps."""
-        chooses = isinstance(self.train, OfData) and min(self.train.rows or 0, 2 * FOLDS) == 2 * FOLDS
+        """Steps, then twice: choose the smoothness of splines, steps."""
+        chooses = isinstance(self.train, OfData) and (self.train.rows or 0) >= 2 * FOLDS and trains_splines(self.model)
         if self.part == 0:
             self.stepper = self._make(self.smooth)
             self.loop.run(self.stepper, self._steps() // 2 if chooses else self._steps(), size, self._follow)
