@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from fastkan.nn.jacobian import parameters_of
 from fastkan.train import checks
 from fastkan.train.checkpoint import Checkpoint
 from fastkan.train.history import History
@@ -44,7 +45,7 @@ def fit(
     checkpoint: str | os.PathLike[str] | None = None,
     memory: int = 2**28,
 ) -> History:
-    """Train a model with KAN layers, on data or on residuals.
+    """Train a model with KAN layers, on data or on residuals; their formulas (`KANLinear.set_symbolic`) beside their splines.
 
     x, y: rows [B, I] and targets, in the model's dtype: [B, O], or classes [B] for loss="cross_entropy"
     residual: in the place of x and y a function of the model that returns residuals [B, ...], or several such tensors; the sum
@@ -165,9 +166,15 @@ def _optimizer(optimizer: Any, model: nn.Module, train: Objective, batch_size: i
         return "adamw"
     weights = sum(p.numel() for p in model.parameters() if p.requires_grad)
     double = next(model.parameters()).dtype == torch.float64
-    plain = {id(p) for layer in checks.check_model(model) for p in layer._parameters.values()}
-    own = all(id(p) in plain for p in model.parameters() if p.requires_grad)
-    return "lm" if train.squares and double and own and weights <= LM_WEIGHTS else "lbfgs"
+    return "lm" if train.squares and double and weights <= LM_WEIGHTS and _has_jacobian(model) else "lbfgs"
+
+
+def _has_jacobian(model: nn.Module) -> bool:
+    try:
+        parameters_of(model)
+    except ValueError:
+        return False
+    return True
 
 
 @contextlib.contextmanager
