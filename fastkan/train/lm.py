@@ -14,6 +14,7 @@ from fastkan.nn.jacobian import RowJacobian
 from fastkan.train.objective import Objective, inputs_watched
 
 ATTEMPTS = 12  # how often the damping rises, four times each, before a step counts as failed
+LARGE = 1e8  # damping that no step needs
 LADDER = [10.0**-k for k in range(2, 17)]  # of smoothness
 FOLDS = 4
 MANY = 800  # columns, from which a Cholesky decomposition is dear
@@ -117,21 +118,23 @@ class LevenbergMarquardt:
         unit = units(jacobian, self.objective.scale)
         matrix = (normal.matrix + rough) * unit[:, None] * unit
         gradient = (normal.gradient + rough @ w) * unit
-        scale, broken = matrix.diagonal().mean(), True
-        for _ in range(ATTEMPTS):
+        scale, failed = matrix.diagonal().mean(), 0
+        while failed < ATTEMPTS and self.mu < LARGE:
+            failed += 1
             shifted = matrix.clone()
             shifted.diagonal().add_((self.mu + TINY) * scale)
             factor, info = torch.linalg.cholesky_ex(shifted)
             if not info:
                 d = torch.cholesky_solve(gradient[:, None], factor)[:, 0]
                 new = self._loss(jacobian, w - unit * d, rough)
-                broken = broken and not math.isfinite(new)
                 if new < self.value:
                     self._take(new, (2 * gradient @ d - d @ (matrix @ d)).item())
                     return seen
+                if not math.isfinite(new):  # out of a formula's domain, which says nothing of far shorter steps
+                    failed -= 1
             self.mu *= 4
-        jacobian.set_weights(w)
-        self.value = math.nan if broken else self.value
+        if not (math.isfinite(self._loss(jacobian, w, rough)) and gradient.isfinite().all()):
+            self.value = math.nan
         self.done = True
         return seen
 

@@ -4,6 +4,8 @@ import pytest
 import torch
 
 from fastkan import KAN, fit, sparsify
+from fastkan.train.lm import LevenbergMarquardt
+from fastkan.train.objective import OfData
 from fastkan.train.starts import restart
 
 torch.manual_seed(0)
@@ -136,6 +138,40 @@ def test_starts_keep_the_numbers_of_formulas():
         model[0].weight.mul_(1e3)
     fit(model, X, y, starts=3)
     assert (model(X) - y).abs().max() < 1e-9
+
+
+# ---- domains
+
+
+@pytest.mark.parametrize("damping", [1e-2, 1e-14])
+def test_a_step_out_of_the_domain_is_no_end(damping):
+    """From so far a whole step makes the logarithm's argument negative. The damping is small after other steps went well."""
+    x = (X[:, :1] + 1) / 2
+    y = torch.log(2 * x + 0.01)
+    model = made([1, 1], {(0, 0): ("log", (1.0, 1.0, 2.0, 0.0))})
+    stepper = LevenbergMarquardt(OfData(model, x, y), 0.0, 2**28, damping)
+    for _ in range(40):
+        if not stepper.done:
+            stepper.step()
+    assert (model(x) - y).abs().max() < 1e-12
+
+
+def test_starts_out_of_the_domain_are_left_out():
+    y = torch.log(1.2 + torch.sin(3 * X[:, :1]) + X[:, 1:] ** 2)
+    model = made([2, 1, 1], {}, {(0, 0): ("log", (1.0, 0.5, 1.0, 0.0))})
+    history = fit(model, X, y, starts=6, steps=20)
+    assert history.train < 0.01 and model(X).isfinite().all()
+
+
+@pytest.mark.parametrize(
+    "start, culprit", [((1.0, -0.5, 1.0, 0.0), "it is the loss itself"), ((1.0, 0.0, 1.0, 0.0), "towards 0.symbolic.affine")]
+)
+def test_a_start_out_of_the_domain_or_on_its_edge_is_named(start, culprit):
+    x = torch.linspace(0, 1, 50, dtype=torch.float64)[:, None]
+    model = made([1, 1], {(0, 0): ("sqrt", start)})
+    with pytest.raises(FloatingPointError, match=f"^step 0: the loss became nan; .*{culprit}"):
+        fit(model, x, x)
+    assert model[0].symbolic.affine.tolist() == [list(start)]
 
 
 # ---- what else there is
