@@ -1,7 +1,8 @@
-"""The exact Jacobian of residuals with respect to the weights of KAN layers, one row of x at a time.
+"""The exact Jacobian of residuals with respect to the parameters of KAN layers, one row of x at a time.
 
 A residual of row b depends on row b alone, so its gradient towards a weight is the term of row b in the sum that grad_weight
 makes. The calls of grad_weight in one backward pass say all of it: derivatives of the model in the residual, of any order, too.
+Biases and the numbers of formulas are few: every row gets its own.
 """
 
 import contextlib
@@ -53,43 +54,61 @@ class _Watch(TorchDispatchMode):
 
 
 class _Term(NamedTuple):
-    """One tensor of residuals [B, K]: its values, and for each of the K columns its calls and the gradients of biases [B, O]."""
+    """One tensor of residuals [B, K]: its values, and for each of the K columns its calls and, by their places among the
+    parameters, the gradients [B, numel] of those that are no weights.
+    """
 
     values: Tensor
     calls: list[list[_Call]]
-    biases: list[dict[int, Tensor]]
+    others: list[dict[int, Tensor]]
 
 
 def parameters_of(model: nn.Module) -> list[tuple[KANLinear, str]]:
-    """(layer, "weight" or "bias") of everything trainable, in the order of the Jacobian's columns.
+    """(layer, name of its parameter) of everything trainable, in the order of the Jacobian's columns.
 
     raises: ValueError naming a trainable parameter of another kind
     """
-    found, known = [], set()
+    found: list[tuple[KANLinear, str]] = []
+    known = set()
     for layer in model.modules():
         if isinstance(layer, KANLinear):
-            for name in ("weight", "bias"):
-                parameter = layer._parameters.get(name)
-                if parameter is not None and parameter.requires_grad:
+            own = dict(layer.named_parameters())
+            for name in ("weight", "bias", "symbolic.affine"):
+                if name in own and own[name].requires_grad:
                     found.append((layer, name))
-                    known.add(id(parameter))
+                    known.add(id(own[name]))
     if other := [name for name, p in model.named_parameters() if p.requires_grad and id(p) not in known]:
-        raise ValueError(f"model: expected weights and biases of KANLinear alone to train, received {', '.join(other)} too")
+        raise ValueError(
+            f"model: expected weights, biases and formulas of KANLinear alone to train, received {', '.join(other)} too"
+        )
     if len(known) != len(found):
-        raise ValueError("model: expected a weight in one layer only, received one that layers share")
+        raise ValueError("model: expected a parameter in one layer only, received one that layers share")
     return found
 
 
 @contextlib.contextmanager
-def _biases_watched(layers: Sequence[KANLinear], added: list[tuple[int, Tensor]]) -> Iterator[None]:
-    """Adds a zero to every row of what a layer with a bias returns: its gradient is the bias's, row by row."""
+def _rows_watched(parameters: Sequence[tuple[KANLinear, str]], added: list[tuple[int, Tensor]]) -> Iterator[None]:
+    """Adds a zero to biases and to the numbers of formulas, another one in every row: its gradient is theirs, row by row.
 
-    def hook(layer: nn.Module, inputs: Any, y: Tensor) -> Tensor:
-        zero = torch.zeros_like(y, requires_grad=True)
-        added.append((layers.index(layer), zero))
-        return y + zero
+    added: receives the place among the parameters and the zero, in every call of a layer
+    """
 
-    handles = [layer.register_forward_hook(hook) for layer in layers if layer.bias is not None and layer.bias.requires_grad]
+    def zero(place: int, like: Tensor, *shape: int) -> Tensor:
+        added.append((place, like.new_zeros(shape, requires_grad=True)))
+        return added[-1][1]
+
+    def to_output(place: int) -> Callable[..., Tensor]:
+        return lambda layer, inputs, y: y + zero(place, y, *y.shape)
+
+    def to_affine(place: int) -> Callable[..., tuple[Tensor, Tensor]]:
+        return lambda formulas, inputs: (inputs[0], zero(place, inputs[0], *inputs[0].shape[:-1], *formulas.affine.shape))
+
+    handles = []
+    for place, (layer, name) in enumerate(parameters):
+        if name == "bias":
+            handles.append(layer.register_forward_hook(to_output(place)))
+        elif name == "symbolic.affine":
+            handles.append(layer.get_submodule("symbolic").register_forward_pre_hook(to_affine(place)))
     try:
         yield
     finally:
@@ -100,7 +119,7 @@ def _biases_watched(layers: Sequence[KANLinear], added: list[tuple[int, Tensor]]
 class RowJacobian:
     """The residuals and their Jacobian at a model's present weights.
 
-    model: trainable parameters are weights and biases of KANLinear. Weights of edges that are gone have no column.
+    model: trainable parameters are weights, biases and formulas of KANLinear. Weights of edges that are gone have no column.
     residuals: returns tensors [B, ...], whose row b depends on row b of the layers' inputs alone
     raises: ValueError where a residual's rows are not those of the layers' inputs
     """
@@ -111,31 +130,37 @@ class RowJacobian:
         self.columns = torch.cat([active(layer, name) for layer, name in self.parameters])
         added: list[tuple[int, Tensor]] = []
         with torch.enable_grad():
-            with _biases_watched(self.layers, added):
+            with _rows_watched(self.parameters, added):
                 terms = [term.reshape(len(term), -1) for term in residuals()]
             with _Watch(self.layers) as watch:  # of the backward pass alone: a forward pass under it took 3 times as long
                 self.terms = [self._term(term, watch, added, keep=k < len(terms) - 1) for k, term in enumerate(terms)]
 
     def _term(self, values: Tensor, watch: _Watch, added: list[tuple[int, Tensor]], keep: bool) -> _Term:
-        tensors = [getattr(layer, name) for layer, name in self.parameters] + [zero for _, zero in added]
+        weights = [layer.weight for layer, name in self.parameters if name == "weight"]
+        tensors = weights + [zero for _, zero in added]
+        sizes = [tensor.numel() for tensor in self._tensors]
         term = _Term(values.detach(), [], [])
         for k in range(values.shape[1]):
             watch.calls = []
             last = k == values.shape[1] - 1 and not keep
             gradients = torch.autograd.grad(values[:, k].sum(), tensors, retain_graph=not last, allow_unused=True)
-            biases: dict[int, Tensor] = {}
-            for (place, _), gradient in zip(added, gradients[len(self.parameters) :], strict=True):
+            others: dict[int, Tensor] = {}
+            for (place, _), gradient in zip(added, gradients[len(weights) :], strict=True):
                 if gradient is not None:
-                    gradient = gradient.reshape(-1, gradient.shape[-1])
-                    biases[place] = biases[place] + gradient if place in biases else gradient
-            rows = {len(call.x) for call in watch.calls} | {len(g) for g in biases.values()}
+                    gradient = gradient.reshape(-1, sizes[place])
+                    others[place] = others[place] + gradient if place in others else gradient
+            rows = {len(call.x) for call in watch.calls} | {len(g) for g in others.values()}
             if rows - {len(values)}:
                 raise ValueError(
                     f"residual: expected a row for each of the {min(rows)} rows that the layers received, received {len(values)}"
                 )
             term.calls.append(watch.calls)
-            term.biases.append(biases)
+            term.others.append(others)
         return term
+
+    @property
+    def _tensors(self) -> list[Tensor]:
+        return [layer.get_parameter(name) for layer, name in self.parameters]
 
     @property
     def size(self) -> int:
@@ -145,13 +170,13 @@ class RowJacobian:
     @torch.no_grad()
     def weights(self) -> Tensor:
         """The present values of the columns' weights [P]."""
-        return torch.cat([getattr(layer, name).flatten() for layer, name in self.parameters])[self.columns]
+        return torch.cat([tensor.flatten() for tensor in self._tensors])[self.columns]
 
     @torch.no_grad()
     def set_weights(self, values: Tensor) -> None:
         """Write values [P] into the model."""
         whole = values.new_zeros(len(self.columns)).masked_scatter_(self.columns, values)
-        parameters = [getattr(layer, name) for layer, name in self.parameters]
+        parameters = self._tensors
         for parameter, part in zip(parameters, whole.split([p.numel() for p in parameters]), strict=True):
             parameter.copy_(part.view_as(parameter))
 
@@ -173,7 +198,7 @@ class RowJacobian:
                     ]
                     for calls in term.calls
                 ],
-                [{place: gradient[rows] for place, gradient in biases.items()} for biases in term.biases],
+                [{place: gradient[rows] for place, gradient in others.items()} for others in term.others],
             )
             for term in self.terms
         ]
@@ -186,7 +211,7 @@ class RowJacobian:
             part = slice(start, min(start + rows, total))
             values: dict[Any, Tensor] = {}
             full = [
-                torch.cat([self._piece(term, k, part, layer, name, values) for layer, name in self.parameters], dim=1)
+                torch.cat([self._piece(term, k, part, place, values) for place in range(len(self.parameters))], dim=1)
                 for k in range(outputs)
             ]
             jacobian = full[0] if outputs == 1 else torch.stack(full, dim=1).flatten(0, 1)
@@ -198,8 +223,7 @@ class RowJacobian:
             terms = [term.reshape(len(term), -1) for term in residuals()]
             signs = [(1 + torch.arange(len(term), dtype=term.dtype, device=term.device)).sin()[:, None] for term in terms]
             total = torch.stack([(term * sign).sum() for term, sign in zip(terms, signs, strict=True)]).sum()
-            tensors = [getattr(layer, name) for layer, name in self.parameters]
-            gradients = torch.autograd.grad(total, tensors, allow_unused=True, materialize_grads=True)
+            gradients = torch.autograd.grad(total, self._tensors, allow_unused=True, materialize_grads=True)
         expected = torch.cat([gradient.flatten() for gradient in gradients])[self.columns]
         made, scale = torch.zeros_like(expected), torch.zeros_like(expected)
         for term, sign in zip(self.terms, signs, strict=True):
@@ -209,14 +233,20 @@ class RowJacobian:
         if not ((made - expected).abs() <= scale.max() * torch.finfo(made.dtype).eps ** 0.5).all():
             raise ValueError("residual: expected row b to depend on row b alone, received one that mixes rows; use 'lbfgs'")
 
-    def _piece(self, term: _Term, k: int, part: slice, layer: KANLinear, name: str, values: dict[Any, Tensor]) -> Tensor:
+    def _piece(self, term: _Term, k: int, part: slice, place: int, values: dict[Any, Tensor]) -> Tensor:
         """The columns of one parameter for column k of the residuals [R, numel]."""
-        place, count = self.layers.index(layer), part.stop - part.start
-        if name == "bias":
-            gradient = term.biases[k].get(place)
-            return term.values.new_zeros(count, layer.out_features) if gradient is None else gradient[part]
-        piece = None
-        for call in term.calls[k]:
+        layer, name = self.parameters[place]
+        if name == "weight":
+            piece = self._of_weight(term.calls[k], part, layer, values)
+        else:
+            piece = term.others[k][place][part] if place in term.others[k] else None
+        if piece is None:
+            return term.values.new_zeros(part.stop - part.start, layer.get_parameter(name).numel())
+        return piece
+
+    def _of_weight(self, calls: list[_Call], part: slice, layer: KANLinear, values: dict[Any, Tensor]) -> Tensor | None:
+        piece, place = None, self.layers.index(layer)
+        for call in calls:
             if call.layer != place:
                 continue
             key = (place, call.nu, call.x.data_ptr())
@@ -226,11 +256,11 @@ class RowJacobian:
             left = values[key] if call.row_weight is None else values[key] * call.row_weight[part][..., None]
             product = left.flatten(1)[..., None] * call.grad_output[part][:, None]
             piece = product if piece is None else piece + product
-        return term.values.new_zeros(count, layer.weight.numel()) if piece is None else piece.flatten(1)
+        return None if piece is None else piece.flatten(1)
 
 
 def active(layer: KANLinear, name: str) -> Tensor:
     """Which entries of a parameter, flat, belong to edges that are there; bool."""
-    if name == "bias":
-        return torch.ones(layer.out_features, dtype=torch.bool, device=layer.weight.device)
-    return present(layer)[:, None].expand(layer.weight.shape).flatten()
+    if name == "weight":
+        return present(layer)[:, None].expand(layer.weight.shape).flatten()
+    return torch.ones_like(layer.get_parameter(name), dtype=torch.bool).flatten()

@@ -91,7 +91,8 @@ class KAN(nn.Sequential):
                 layer.bias[nodes.sums :] = 1
 
     def reset_parameters(self, seed: int | None = None) -> None:
-        """Start again: every layer's reset_parameters, and factors of products at 1. Gone edges stay gone.
+        """Start again: every layer's reset_parameters, and factors of products at 1. Gone edges stay gone, and
+        formulas keep their numbers.
 
         seed: None: torch's global generator
         """

@@ -84,6 +84,7 @@ class KANLinear(nn.Module):
     @torch.no_grad()
     def reset_parameters(self, init: Callable[[Tensor], Any] | None = None) -> None:
         """Uniform knots over grid_range and pykan's initialisation: base weights U(-1, 1) / sqrt(I), splines of small noise.
+        Gone edges stay gone, and formulas keep their numbers.
 
         init: fills the base weights instead, given in nn.Linear's layout [O, I]: a function of torch.nn.init
 

@@ -53,9 +53,9 @@ class SymbolicEdges(nn.Module):
         spread[torch.arange(len(edges)), torch.tensor(outputs)] = 1
         self.register_buffer("spread", spread, persistent=False)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """x [..., I] -> [..., O]."""
-        a, b, c, d = self.affine.unbind(-1)
+    def forward(self, x: Tensor, added: Tensor | None = None) -> Tensor:
+        """x [..., I] -> [..., O]. added: [..., E, 4], what every row adds to affine."""
+        a, b, c, d = (self.affine if added is None else self.affine + added).unbind(-1)
         z = x.index_select(-1, self.inputs) * a + b
         names = [edge[2] for edge in self.edges]
         counts = {name: names.count(name) for name in names}

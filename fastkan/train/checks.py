@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from fastkan.functional import check_tensor
 from fastkan.nn import KANLinear
+from fastkan.nn.edges import present
 from fastkan.nn.grid import ranks
 
 OPTIMIZERS = ("lm", "lbfgs", "ssbroyden", "adamw")
@@ -24,8 +25,9 @@ def check_model(model: Any) -> list[KANLinear]:
     layers = [module for module in model.modules() if isinstance(module, KANLinear)]
     if not layers:
         raise ValueError(f"model: expected at least one KANLinear, received {type(model).__name__} without any")
-    if not any(p.requires_grad for p in model.parameters()):
-        raise ValueError("model: expected something to train, received a model whose parameters are all frozen")
+    gone = {id(layer.weight) for layer in layers if not present(layer).any()}
+    if not any(p.requires_grad and id(p) not in gone for p in model.parameters()):
+        raise ValueError("model: expected something to train, received a model whose parameters are all frozen or without edges")
     for name, parameter in model.named_parameters():
         if not parameter.isfinite().all():
             raise ValueError(f"model: expected finite parameters, received NaN or infinity in {name}")

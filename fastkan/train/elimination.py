@@ -91,12 +91,12 @@ def refit(model: KAN, rows: Rows, steps: int, mu: float, smooth: float = SMOOTH,
 
 
 def _form(model: KAN, of_weight: Callable[[KANLinear], Sequence[Tensor]]) -> Tensor:
-    """The form of blocks, one for each input of a layer's weight; 0 for biases."""
+    """The form of blocks, one for each input of a layer's weight; 0 for what is no weight."""
     blocks: list[Tensor] = []
     parameters = parameters_of(model)
     for layer, name in parameters:
-        parameter = getattr(layer, name)
-        blocks += [parameter.new_zeros(len(parameter), len(parameter))] if name == "bias" else of_weight(layer)
+        size = layer.get_parameter(name).numel()
+        blocks += of_weight(layer) if name == "weight" else [layer.weight.new_zeros(size, size)]
     columns = torch.cat([active(layer, name) for layer, name in parameters])
     return torch.block_diag(*blocks)[columns][:, columns]
 

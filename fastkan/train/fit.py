@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from fastkan.nn.jacobian import parameters_of
 from fastkan.train import checks
 from fastkan.train.checkpoint import Checkpoint
 from fastkan.train.history import History
@@ -44,7 +45,7 @@ def fit(
     checkpoint: str | os.PathLike[str] | None = None,
     memory: int = 2**28,
 ) -> History:
-    """Train a model with KAN layers, on data or on residuals.
+    """Train a model with KAN layers, on data or on residuals; their formulas (`KANLinear.set_symbolic`) beside their splines.
 
     x, y: rows [B, I] and targets, in the model's dtype: [B, O], or classes [B] for loss="cross_entropy"
     residual: in the place of x and y a function of the model that returns residuals [B, ...], or several such tensors; the sum
@@ -60,7 +61,9 @@ def fit(
     grids: grid sizes to go through, coarse to fine. With held-back rows the model ends at the smallest whose error is within one
         standard error of the best. None: the present one
     update_grid: let grids follow what the layers receive, at each stage and whenever it leaves them
-    starts: how many starts, the model's own first; the best after a few steps goes on. None: 8 of lm, 1 of others
+    starts: how many starts, the model's own first; the best after a few steps goes on. The others draw splines anew and set
+        biases back; the numbers of formulas and what is frozen stay. Without splines to train there is one. None: 8 of lm, 1 of
+        others
     penalty: a function of the model, added to the loss; not with lm
     patience: end a stage after so many looks at the held-back rows without a better one
     seconds: end after so long, with the best so far
@@ -163,9 +166,15 @@ def _optimizer(optimizer: Any, model: nn.Module, train: Objective, batch_size: i
         return "adamw"
     weights = sum(p.numel() for p in model.parameters() if p.requires_grad)
     double = next(model.parameters()).dtype == torch.float64
-    plain = {id(p) for layer in checks.check_model(model) for p in layer._parameters.values()}
-    own = all(id(p) in plain for p in model.parameters() if p.requires_grad)
-    return "lm" if train.squares and double and own and weights <= LM_WEIGHTS else "lbfgs"
+    return "lm" if train.squares and double and weights <= LM_WEIGHTS and _has_jacobian(model) else "lbfgs"
+
+
+def _has_jacobian(model: nn.Module) -> bool:
+    try:
+        parameters_of(model)
+    except ValueError:
+        return False
+    return True
 
 
 @contextlib.contextmanager

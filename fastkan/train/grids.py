@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from fastkan.nn.edges import present
 from fastkan.nn.grid import MANY_OUTSIDE, GridChange, Plan, change, normal_tensors, plan_match, plan_refine, take
 from fastkan.nn.linear import KANLinear
 from fastkan.splines.knots import outside
@@ -117,12 +118,13 @@ def match_grids(model: nn.Module, like: nn.Module) -> dict[str, GridChange]:
 
 
 def warn_outside(model: nn.Module, seen: Mapping[KANLinear, Sequence[Tensor]]) -> None:
-    """One warning that names the layers of which many inputs lie outside the grid."""
-    shares = {
-        name: outside(torch.cat(list(seen[layer])).double(), layer.knots.double(), layer.degree)
-        for name, layer in _layers(model).items()
-        if seen.get(layer)
-    }
+    """One warning that names the layers of which many inputs lie outside the grid; formulas alone need none."""
+    shares = {}
+    for name, layer in _layers(model).items():
+        splines = present(layer).any(1)
+        if seen.get(layer):
+            x = torch.cat(list(seen[layer])).double()
+            shares[name] = outside(x[:, splines], layer.knots[splines].double(), layer.degree)
     if far := [f"{share:.0%} in layer {name or 'model'}" for name, share in shares.items() if share > MANY_OUTSIDE]:
         warnings.warn(
             f"fit: values lie outside the grids, where splines fade to 0: {', '.join(far)}; update_grid lays grids over them",

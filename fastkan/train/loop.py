@@ -109,15 +109,20 @@ class Loop:
         wrong = next((name for name, p in self.model.named_parameters() if not p.isfinite().all()), None)
         restore(self.model, self.good)
         with inputs_watched(self.model) as seen, torch.enable_grad():
-            again = self.train.loss().item()
+            loss = self.train.loss()
+            trained = {name: p for name, p in self.model.named_parameters() if p.requires_grad}
+            gradients = torch.autograd.grad(loss, list(trained.values()), allow_unused=True, materialize_grads=True)
+        steep = next((name for name, g in zip(trained, gradients, strict=True) if not g.isfinite().all()), None)
         names = {module: name for name, module in self.model.named_modules()}
         blind = [names[layer] for layer, inputs in seen.items() if not all(x.isfinite().all() for x in inputs)]
         if blind:
             culprit = f"layer {blind[0]} receives NaN or infinity"
-        elif not math.isfinite(again):
+        elif not loss.isfinite():
             culprit = "what every layer receives is finite, so it is the loss itself"
         elif wrong is not None:
             culprit = f"parameter {wrong} became NaN or infinite; a smaller lr may help"
+        elif steep is not None:
+            culprit = f"its gradient towards {steep} is not finite"
         else:
             culprit = "the weights grew too large; a smaller lr may help"
         raise FloatingPointError(

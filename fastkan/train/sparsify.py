@@ -48,7 +48,8 @@ def sparsify(model: KAN, x: Tensor, y: Tensor, *, starts: int = 3, seed: int = 0
     [2, 1, 1]
     """
     checks.check_model(model)
-    stages(model)
+    if any(stage.layer.symbolic is not None for stage in stages(model)):
+        raise ValueError("model: expected splines alone, received formulas beside them")
     checks.check_whole("starts", starts, 1)
     checks.check_rows("x", x, model)
     checks.check_targets("y", x, y, model, "mse")

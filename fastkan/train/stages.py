@@ -16,7 +16,7 @@ from fastkan.train.lm import FOLDS, MANY, LevenbergMarquardt, choose_smooth
 from fastkan.train.loop import Loop, Stopped, restore, state_of
 from fastkan.train.objective import Objective, OfData, OfResidual, inputs_watched
 from fastkan.train.optimizers import Penalty, TorchSteps, make_stepper
-from fastkan.train.starts import best_of, start_again
+from fastkan.train.starts import best_of, restart, trains_splines
 
 STEPS = {"lm": 50, "lbfgs": 20, "ssbroyden": 500}
 OTHER_STEPS = 1000
@@ -130,14 +130,15 @@ class Stages:
     def _start(self) -> None:
         self._cover(self._inputs(), self.grids[0] if self.resize else None, USED)
         count = self.plan.starts or self._usual_starts()
-        if count == 1:
+        if count == 1 or not trains_splines(self.model):
             return
         states = [state_of(self.model)]
         for k in range(1, count):
             restore(self.model, states[0])
-            start_again(self.model, 1000 * self.plan.seed + k)
+            restart(self.model, 1000 * self.plan.seed + k)
             self._cover(self._inputs(), None, USED)
-            states.append(state_of(self.model))
+            if self.train.loss().isfinite():  # a formula may not be defined for what these splines give it
+                states.append(state_of(self.model))
         steps = 10 if self.name == "lm" else max(1, self._steps() // 20)
 
         def advance(state: dict[str, Tensor]) -> tuple[float, dict[str, Tensor]]:
@@ -194,8 +195,8 @@ class Stages:
         return isinstance(self.stepper, TorchSteps) and (self.name != "lbfgs" or self.part > 0)
 
     def _lm_part(self, size: int) -> bool:
-        """Steps on some of the rows, then twice: choose the smoothness, steps on all."""
-        chooses = isinstance(self.train, OfData) and min(self.train.rows or 0, 2 * FOLDS) == 2 * FOLDS
+        """Steps on some of the rows, then twice: choose the smoothness of splines, steps on all."""
+        chooses = isinstance(self.train, OfData) and (self.train.rows or 0) >= 2 * FOLDS and trains_splines(self.model)
         if self.part == 0:
             self.stepper = self._make(self.smooth, few=chooses)
             self.loop.run(self.stepper, self._steps() // 2 if chooses else self._steps(), size, self._follow)

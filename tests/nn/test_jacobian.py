@@ -54,6 +54,9 @@ NETS = {
     "gone": lambda: masked(KAN([2, 3, 1])),
     "frozen": lambda: frozen(KAN([2, 3, 1], bias=True)),
     "many inputs": lambda: KAN([2, 9, 2, 1], grid_size=2, degree=5),
+    "formulas": lambda: formulas(KAN([2, 3, 1], bias=True)),
+    "formulas alone": lambda: formulas_alone(KAN([2, 2, 1])),
+    "formulas frozen": lambda: formulas_frozen(KAN([2, 3, 1])),
 }
 
 
@@ -68,10 +71,28 @@ def frozen(net):
     return net
 
 
+def formulas(net):
+    """Beside splines, in both layers, and all numbers away from 0."""
+    net[0].set_symbolic({(1, 0): ("sin", (1.3, 0.5, 2.0, -1.0)), (0, 2): ("exp", (0.7, 0.1, 0.4, 0.2))})
+    net[1].set_symbolic({(1, 0): ("tanh", (0.9, -0.3, 1.5, 0.1))})
+    return net
+
+
+def formulas_alone(net):
+    net[0].set_symbolic({(i, o): ("sin", (1.0 + i, 0.5 * o, 0.8, 0.1)) for i in range(2) for o in range(2)})
+    net[1].set_symbolic({(0, 0): ("log", (0.3, 2.5, 1.1, 0.3)), (1, 0): ("x**3", (0.6, 0.2, 1.2, 0.4))})
+    return net
+
+
+def formulas_frozen(net):
+    formulas(net)[0].symbolic.requires_grad_(False)
+    return net
+
+
 def dense(net, residuals):
     """The Jacobian by torch.autograd, a residual at a time, its columns as in RowJacobian."""
     jacobian = RowJacobian(net, lambda: residuals(net))
-    parameters = [getattr(layer, name) for layer, name in jacobian.parameters]
+    parameters = [layer.get_parameter(name) for layer, name in jacobian.parameters]
     rows = []
     for term in residuals(net):
         for r in term.flatten():
@@ -98,6 +119,18 @@ def test_jacobian(net, residuals):
     torch.testing.assert_close(torch.cat(made), expected, rtol=1e-10, atol=1e-10 * expected.abs().max().item())
 
 
+def test_every_third_row():
+    torch.manual_seed(1)
+    model = NETS["formulas"]().double()
+    jacobian = RowJacobian(model, lambda: [model(X), model(X) ** 2])
+    part = jacobian.every(3, 1)
+    for whole, some in zip(jacobian.terms, part.terms, strict=True):
+        ((expected, r),) = jacobian.blocks(whole, rows=9)
+        ((block, values),) = part.blocks(some, rows=9)
+        torch.testing.assert_close(block, expected[1::3], rtol=1e-13, atol=1e-13)
+        assert torch.equal(values, r[1::3])
+
+
 def test_agrees_with_torch_func():
     model = KAN([2, 3, 1], seed=0).double()
     jacobian = RowJacobian(model, lambda: [model(X)])
@@ -107,23 +140,27 @@ def test_agrees_with_torch_func():
 
 
 def test_gradients_of_the_model_are_untouched():
-    model = KAN([2, 3, 1], bias=True, seed=0).double()
+    model = formulas(KAN([2, 3, 1], bias=True, seed=0)).double()
     model(X).sum().backward()
     before = [p.grad.clone() for p in model.parameters()]
     RowJacobian(model, lambda: [model(X)])
     assert all(torch.equal(p.grad, b) for p, b in zip(model.parameters(), before, strict=True))
-    assert not any(layer._forward_hooks for layer in model)
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
 
 
+@pytest.mark.parametrize("net", ["sums", "formulas alone"])
 @pytest.mark.parametrize("residual", [lambda y: y[:3], lambda y: y.mean(0, keepdim=True)])
-def test_rows_that_are_lost_are_refused(residual):
-    model = KAN([2, 3, 1], seed=0).double()
+def test_rows_that_are_lost_are_refused(residual, net):
+    torch.manual_seed(1)
+    model = NETS[net]().double()
     with pytest.raises(ValueError, match="^residual: expected a row for each of the 9 rows"):
         RowJacobian(model, lambda: [residual(model(X))])
 
 
-def test_rows_that_mix_are_refused():
-    model = KAN([2, 3, 1], seed=0).double()
+@pytest.mark.parametrize("net", ["sums", "formulas alone"])
+def test_rows_that_mix_are_refused(net):
+    torch.manual_seed(1)
+    model = NETS[net]().double()
     for residual in (lambda: [model(X) * model(X).flip(0)], lambda: [model(X) - model(X).mean(0)]):
         with pytest.raises(ValueError, match="^residual: expected row b to depend on row b alone"):
             RowJacobian(model, residual).check(residual)
@@ -131,7 +168,7 @@ def test_rows_that_mix_are_refused():
 
 
 def test_other_parameters_are_refused():
-    with pytest.raises(ValueError, match="^model: expected weights and biases of KANLinear alone to train, received 1.weight"):
+    with pytest.raises(ValueError, match="^model: expected weights, biases and formulas of.* received 1.weight"):
         RowJacobian(torch.nn.Sequential(KAN([2, 3]), torch.nn.Linear(3, 1)).double(), lambda: [])
     net = KAN([2, 2, 2]).double()
     net[1].weight = net[0].weight
