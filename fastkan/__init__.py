@@ -7,7 +7,7 @@ import torch  # noqa: F401  first: the native module then shares torch's OpenMP 
 
 from fastkan import experimental, functional, nn, ops, reference, splines
 from fastkan.backends import use_backend
-from fastkan.nn import KAN, GridChange, KANLinear, ReplaceReport, describe, load_state_dict, replace_linear, restore
+from fastkan.nn import KAN, GridChange, KANLinear, load_state_dict
 
 if TYPE_CHECKING:
     from fastkan import explain, train
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from fastkan.explain.plot import plot
     from fastkan.explain.prune import prune
     from fastkan.interop.transformers import from_pretrained
+    from fastkan.nn.replace import ReplaceReport, replace_linear
+    from fastkan.nn.replace.restore import describe, restore
     from fastkan.train import match_grids, refine
     from fastkan.train.fit import fit
     from fastkan.train.sparsify import sparsify
@@ -50,8 +52,9 @@ __all__ = [
     "use_backend",
 ]
 
-# Imported when they are asked for: they take as long as all the rest (40 ms), and layers need none of them.
+# Imported when they are asked for: they take longer than all the rest (60 ms), and layers need none of them.
 _LATER = {"from_pretrained": "interop.transformers"} | dict.fromkeys(("PruneReport", "plot", "prune"), "explain")
+_LATER |= dict.fromkeys(("ReplaceReport", "describe", "replace_linear", "restore"), "nn.replace")
 _LATER |= dict.fromkeys(("fit", "match_grids", "refine", "sparsify"), "train")
 
 

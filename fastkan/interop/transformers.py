@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import nn
 
-from fastkan.nn import restore
+from fastkan.nn.replace import restore
 
 PIP = "pip install transformers"
 PLACES = ("revision", "cache_dir", "token", "local_files_only", "subfolder")  # what from_pretrained finds files by

@@ -1,11 +1,10 @@
-"""Modules: parameters, initialisation and the exchange of nn.Linear; all arithmetic is in fastkan.functional."""
+"""Modules: parameters and initialisation, and in `replace` the exchange of nn.Linear; all arithmetic is in fastkan.functional."""
 
 from fastkan.nn.grid import GridChange
 from fastkan.nn.kan import KAN
 from fastkan.nn.linear import KANLinear
 from fastkan.nn.nodes import Columns, Products
 from fastkan.nn.pointwise import KANPointwise
-from fastkan.nn.replace import ReplaceReport, describe, replace_linear, restore
 from fastkan.nn.state import load_state_dict
 from fastkan.nn.symbolic import FUNCTIONS, SymbolicEdges
 
@@ -17,10 +16,6 @@ __all__ = [
     "KANLinear",
     "KANPointwise",
     "Products",
-    "ReplaceReport",
     "SymbolicEdges",
-    "describe",
     "load_state_dict",
-    "replace_linear",
-    "restore",
 ]
