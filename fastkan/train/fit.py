@@ -70,7 +70,7 @@ def fit(
     callback: called with the history and the model after every step; returning True ends the fit
     progress: a tqdm bar
     checkpoint: a path that ends in .safetensors; written while fitting, and if it exists, gone on from
-    memory: of lm, in bytes: what the rows of the Jacobian may take at once. Four matrices [P, P] of P weights come on top.
+    memory: of lm, in bytes: what the rows of the Jacobian may take at once. Five matrices [P, P] of P weights come on top.
     returns: the history. Ctrl-C ends a fit as `seconds` does.
     raises: TypeError, ValueError naming the argument; FloatingPointError where the loss is no longer finite. The model is then as
         it was at the last look.

@@ -40,7 +40,8 @@ class Normal:
                     self.matrix[start:, start : start + PANEL].addmm_(block[:, start:].T, here, alpha=1 / n)
                 self.gradient.addmv_(block.T, r, alpha=1 / n)
 
-        self.matrix = self.matrix.tril() + self.matrix.tril(-1).T
+        self.matrix.tril_()
+        self.matrix += self.matrix.tril(-1).T
 
     @classmethod
     def mean(cls, parts: Sequence["Normal"]) -> "Normal":
@@ -121,7 +122,7 @@ class LevenbergMarquardt:
         rough = self.rough
         self.value = normal.value + (w @ (rough @ w)).item()
         unit = units(jacobian, self.objective.scale)
-        matrix = (normal.matrix + rough) * unit[:, None] * unit
+        matrix = normal.matrix.add_(rough).mul_(unit[:, None]).mul_(unit)  # in place: a matrix less at its largest
         gradient = (normal.gradient + rough @ w) * unit
         scale, failed = matrix.diagonal().mean(), 0
         while failed < ATTEMPTS and self.mu < LARGE:
@@ -179,7 +180,7 @@ def choose_smooth(objective: Objective, held: Objective | None, near: float, mem
 
 def _error(used: Normal, away: Normal, smooth: float, rough: Tensor, w: Tensor) -> float:
     """Mean squared residual on the rows `away` after one Gauss-Newton step for the rows `used`."""
-    matrix = used.matrix + smooth * rough
+    matrix = torch.add(used.matrix, rough, alpha=smooth)
     matrix.diagonal().add_(1e-14 * used.matrix.diagonal().mean())
     factor, info = torch.linalg.cholesky_ex(matrix)
     if info:

@@ -201,6 +201,7 @@ class Stages:
             self.stepper = self._make(self.smooth, few=chooses)
             self.loop.run(self.stepper, self._steps() // 2 if chooses else self._steps(), size, self._follow)
             return not chooses
+        self.stepper = None  # which holds matrices
         chosen = choose_smooth(self.train, self.held, self.smooth, self.plan.memory)
         near = 0.05 < chosen / self.smooth < 20
         self.smooth = chosen
