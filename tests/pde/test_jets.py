@@ -6,7 +6,7 @@ from torch import nn
 
 import fastkan
 from fastkan.nn import Columns, Products
-from fastkan.pde.jets import POINTWISE
+from fastkan.pde.rules import POINTWISE
 
 D = torch.float64
 
@@ -42,6 +42,7 @@ MODELS = {
     "one layer": lambda: kan([3, 2])[0],
     "two inputs": lambda: kan([2, 4, 1]),
     "bias": lambda: kan([2, 3, 3, 2], bias=True),
+    "one in between": lambda: kan([2, 1, 3, 1]),
     "one input": lambda: kan([1, 3, 1], degree=5),
     "degree 1": lambda: kan([2, 3, 1], degree=1),
     "degree 2": lambda: kan([2, 3, 1], degree=2, activation="relu"),
@@ -148,7 +149,7 @@ def test_directions_and_coefficients(name):
     assert_close(fastkan.jet(model, x, coefficients=unit), nested(model, x, coefficients=unit))
 
 
-@pytest.mark.parametrize("name", ["one layer", "products", "formulas", "tanh first"])
+@pytest.mark.parametrize("name", ["one layer", "one in between", "products", "formulas", "tanh first"])
 def test_second_gradients_towards_everything(name):
     model = MODELS[name]()
     x = 0.7 * points(model, 2)
@@ -228,6 +229,14 @@ def test_without_a_graph_the_numbers_are_the_same(name, context):
         found = fastkan.jet(model, x)
     for a, b in zip(found, expected, strict=True):
         assert torch.equal(a, b) and not a.requires_grad
+
+
+def test_autocast_is_off_meanwhile():
+    model, x = fastkan.KAN([2, 1, 3, 1]), torch.rand(5, 2)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = fastkan.jet(model, x)
+        assert model(x).dtype == torch.bfloat16
+    assert all(torch.equal(a, b) for a, b in zip(found, fastkan.jet(model, x), strict=True))
 
 
 class Sine(nn.Module):
