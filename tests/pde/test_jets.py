@@ -231,6 +231,14 @@ def test_without_a_graph_the_numbers_are_the_same(name, context):
         assert torch.equal(a, b) and not a.requires_grad
 
 
+def test_torch_func_and_compile():
+    model = MODELS["tanh first"]()
+    x = points(model, 5)
+    expected = fastkan.jet(model, x)
+    assert_close([torch.func.vmap(lambda row: fastkan.laplacian(model, row))(x)], [expected.second])
+    assert_close(torch.compile(lambda x: fastkan.jet(model, x), fullgraph=True, backend="aot_eager")(x), expected)
+
+
 def test_autocast_is_off_meanwhile():
     model, x = fastkan.KAN([2, 1, 3, 1]), torch.rand(5, 2)
     with torch.autocast("cpu", torch.bfloat16):
