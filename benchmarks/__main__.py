@@ -14,6 +14,7 @@ COMMANDS = {
     "threads": ("threads:main", "what more threads bring on the CPU"),
     "crossovers": ("crossovers:main", "which way through the CPU's C++ is faster where"),
     "fused-gradients": ("fused_gradients:main", "what gradients in one pass save on the CPU"),
+    "jets": ("jets:main", "derivatives in one pass beside nested differentiation on the CPU"),
     "rates": ("instructions.rates:main", "rates of dense and 2:4 sparse matrix instructions on an NVIDIA GPU"),
     "proof": ("proof:main", "every test that needs a GPU, then gpu: make gpu"),
 }

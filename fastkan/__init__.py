@@ -10,13 +10,14 @@ from fastkan.backends import use_backend
 from fastkan.nn import KAN, GridChange, KANLinear, load_state_dict
 
 if TYPE_CHECKING:
-    from fastkan import explain, train
+    from fastkan import explain, pde, train
     from fastkan.explain import PruneReport
     from fastkan.explain.plot import plot
     from fastkan.explain.prune import prune
     from fastkan.interop.transformers import from_pretrained
     from fastkan.nn.replace import ReplaceReport, replace_linear
     from fastkan.nn.replace.restore import describe, restore
+    from fastkan.pde import jet, laplacian
     from fastkan.train import match_grids, refine
     from fastkan.train.fit import fit
     from fastkan.train.sparsify import sparsify
@@ -36,10 +37,13 @@ __all__ = [
     "fit",
     "from_pretrained",
     "functional",
+    "jet",
+    "laplacian",
     "load_state_dict",
     "match_grids",
     "nn",
     "ops",
+    "pde",
     "plot",
     "prune",
     "reference",
@@ -56,10 +60,11 @@ __all__ = [
 _LATER = {"from_pretrained": "interop.transformers"} | dict.fromkeys(("PruneReport", "plot", "prune"), "explain")
 _LATER |= dict.fromkeys(("ReplaceReport", "describe", "replace_linear", "restore"), "nn.replace")
 _LATER |= dict.fromkeys(("fit", "match_grids", "refine", "sparsify"), "train")
+_LATER |= dict.fromkeys(("jet", "laplacian"), "pde")
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("explain", "train"):
+    if name in ("explain", "pde", "train"):
         return importlib.import_module(f"fastkan.{name}")
     if name not in _LATER:
         raise AttributeError(f"module 'fastkan' has no attribute {name!r}")

@@ -33,7 +33,14 @@ def check_degree(degree: int, grid_size: int = 1) -> None:
 
 
 def _check(
-    x: Tensor, weight: Tensor, knots: Tensor, bias: Tensor | None, degree: int, nu: int, activation: str
+    x: Tensor,
+    weight: Tensor,
+    knots: Tensor,
+    bias: Tensor | None,
+    row_weight: Tensor | None,
+    degree: int,
+    nu: int,
+    activation: str,
 ) -> tuple[int, int]:
     """(in_features, out_features) of arguments that fit together; raises for others."""
     check_tensor("x", x)
@@ -61,7 +68,13 @@ def _check(
         check_tensor("bias", bias, 1)
         if bias.shape[0] != out_features:
             raise ValueError(f"bias: expected shape ({out_features},), received {tuple(bias.shape)}")
-    for name, tensor in (("weight", weight), ("knots", knots), ("bias", bias)):
+    if row_weight is not None:
+        check_tensor("row_weight", row_weight)
+        if row_weight.shape != x.shape:
+            raise ValueError(f"row_weight: expected x's shape {tuple(x.shape)}, received {tuple(row_weight.shape)}")
+        if row_weight.dtype != x.dtype:
+            raise TypeError(f"row_weight: expected x's dtype {x.dtype}, received {row_weight.dtype}")
+    for name, tensor in (("weight", weight), ("knots", knots), ("bias", bias), ("row_weight", row_weight)):
         if tensor is not None and tensor.device != x.device:
             raise ValueError(f"{name}: expected x's device {x.device}, received {tensor.device}")
     return in_features, out_features
@@ -92,6 +105,8 @@ def _of_nested(x: Any, weight: Tensor, knots: Tensor, bias: Tensor | None, setti
     dim = jagged_dim(x)
     if dim == x.ndim - 1:
         raise ValueError(f"x: expected a last dimension of one size, received shape {tuple(x.shape)}")
+    if settings["row_weight"] is not None:
+        raise TypeError("row_weight: expected None for a nested x, received a tensor; pass x.values() and its row weights")
     y = kan_linear(x.values(), weight, knots, bias, **settings)
     return torch.nested.nested_tensor_from_jagged(y, x.offsets(), x.lengths(), dim)
 
@@ -106,6 +121,7 @@ def kan_linear(
     nu: int = 0,
     activation: str = "silu",
     backend: str | None = None,
+    row_weight: Tensor | None = None,
 ) -> Tensor:
     """One KAN layer, or with nu > 0 the same sum over the nu-th derivatives of its edge functions (Liu et al., arXiv 2404.19756).
 
@@ -116,20 +132,30 @@ def kan_linear(
     bias: [O] or None. It is a constant, so it is added only if nu = 0.
     activation: silu, gelu, tanh, relu, identity or zero: the function in the base slot
     backend: cpu, triton, cuda, reference, or None for the first that does not decline
+    row_weight: [..., I], of x's shape and dtype: every edge's value is multiplied by its row's and input's; bias is not. With
+        nu = 1 and a direction in it the result is the layer's derivative along that direction.
     returns: [..., O] in x's dtype, or autocast's
     raises: TypeError or ValueError naming argument, expected and received; NotImplementedError if the activation has no closed
         form for the derivative order that is needed; RuntimeError with the reason where a named backend cannot serve
+
+    >>> import torch, fastkan
+    >>> layer = fastkan.KANLinear(2, 1, activation="identity")
+    >>> _ = torch.nn.init.ones_(layer.weight)  # splines add up to 1, so every edge is x + 1
+    >>> x, direction = torch.tensor([[0.5, -0.5]]), torch.tensor([[3.0, 4.0]])
+    >>> fastkan.functional.kan_linear(x, layer.weight, layer.knots, activation="identity", nu=1, row_weight=direction).item()
+    7.0
     """
     if type(x) is not Tensor or x.is_nested:
-        settings = {"degree": degree, "nu": nu, "activation": activation, "backend": backend}
+        settings = {"degree": degree, "nu": nu, "activation": activation, "backend": backend, "row_weight": row_weight}
         if not isinstance(x, Tensor) and has_torch_function((x,)):  # a Proxy: torch.fx records the call
             return handle_torch_function(kan_linear, (x,), x, weight, knots, bias, **settings)
         if isinstance(x, Tensor) and x.is_nested:
             return _of_nested(x, weight, knots, bias, settings)
     check = untraced(_check) if tracing_state() else _check
-    in_features, out_features = check(x, weight, knots, bias, degree, nu, activation)
+    in_features, out_features = check(x, weight, knots, bias, row_weight, degree, nu, activation)
     dtype = _value_dtype(x, weight)
-    y = ops.forward(_rows(x, in_features), weight.to(dtype), None, knots, degree, activation, ops.resolve(backend), nu)
+    rows = None if row_weight is None else _rows(row_weight, in_features)
+    y = ops.forward(_rows(x, in_features), weight.to(dtype), rows, knots, degree, activation, ops.resolve(backend), nu)
     if bias is not None and nu == 0:
         y = y + bias.to(dtype)
     return y if x.ndim == 2 else y.reshape(*x.shape[:-1], out_features)

@@ -42,6 +42,8 @@ REFUSED = {
         "knots: expected float32 or float64, received torch.float16": {"knots": torch.zeros(I, 12).half()},
         "knots: expected float32 or float64, received torch.bfloat16": {"knots": torch.zeros(I, 12).bfloat16()},
         "bias: expected a torch.Tensor, received float": {"bias": 0.0},
+        "row_weight: expected a torch.Tensor, received float": {"row_weight": 1.0},
+        "row_weight: expected x's dtype torch.float32, received torch.float64": {"row_weight": torch.ones(7, I).double()},
         "degree: expected an int, received float": {"degree": 3.0},
     },
     ValueError: {
@@ -67,6 +69,8 @@ REFUSED = {
         "weight: expected x's device cpu, received meta": {"weight": torch.zeros(SLOTS, device="meta")},
         "knots: expected x's device cpu, received meta": {"knots": torch.zeros(I, 12, device="meta")},
         "bias: expected x's device cpu, received meta": {"bias": torch.zeros(O, device="meta")},
+        r"row_weight: expected x's shape \(7, 3\), received \(7, 1\)": {"row_weight": torch.ones(7, 1)},
+        "row_weight: expected x's device cpu, received meta": {"row_weight": torch.ones(7, I, device="meta")},
     },
     NotImplementedError: {"nu: activation='silu' has closed forms up to derivative order 8, received order 9": {"nu": 9}},
 }
@@ -265,7 +269,7 @@ def test_autocast_leaves_float64_alone(backend):
 def test_what_layers_do_not_need_is_imported_when_asked_for():
     code = """
 import sys, fastkan
-assert not {"fastkan.train", "fastkan.explain", "matplotlib", "scipy"} & set(sys.modules)
+assert not {"fastkan.train", "fastkan.explain", "fastkan.pde", "matplotlib", "scipy"} & set(sys.modules)
 assert all(hasattr(fastkan, name) and name in dir(fastkan) for name in fastkan.__all__)
 assert {"fastkan.train", "fastkan.explain"} <= set(sys.modules) and not {"matplotlib", "scipy"} & set(sys.modules)
 from fastkan import fit

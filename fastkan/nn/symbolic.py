@@ -56,12 +56,14 @@ class SymbolicEdges(nn.Module):
     def forward(self, x: Tensor, added: Tensor | None = None) -> Tensor:
         """x [..., I] -> [..., O]. added: [..., E, 4], what every row adds to affine."""
         a, b, c, d = (self.affine if added is None else self.affine + added).unbind(-1)
-        z = x.index_select(-1, self.inputs) * a + b
+        return (c * self.values(x.index_select(-1, self.inputs) * a + b) + d) @ self.spread
+
+    def values(self, z: Tensor) -> Tensor:
+        """f(z) of every edge: z [..., E] -> [..., E]."""
         names = [edge[2] for edge in self.edges]
         counts = {name: names.count(name) for name in names}
         parts = z.split(list(counts.values()), dim=-1)
-        values = torch.cat([FUNCTIONS[name](part) for name, part in zip(counts, parts, strict=True)], dim=-1)
-        return (c * values + d) @ self.spread
+        return torch.cat([FUNCTIONS[name](part) for name, part in zip(counts, parts, strict=True)], dim=-1)
 
     def extra_repr(self) -> str:
         return ", ".join(f"{i}->{o}: {name}" for i, o, name in self.edges)

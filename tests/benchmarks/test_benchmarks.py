@@ -13,7 +13,7 @@ import pytest
 import torch
 
 import fastkan
-from benchmarks import fused_gradients, memory, threads, timer
+from benchmarks import fused_gradients, jets, memory, threads, timer
 from benchmarks.__main__ import COMMANDS
 from benchmarks.cases import BACKWARD, FORWARD, MODES, Case, Problem
 from benchmarks.cpu import networks, plot, report, training
@@ -274,6 +274,12 @@ def test_fused_gradients_and_threads_on_a_tiny_layer():
         assert row["together / apart"] > 0
     assert fused_gradients.of_network([2, 3, 1], torch.float64, 4)["together / apart"] > 0
     assert {row["peer"] for row in threads.measure(TINY, BACKWARD, [1, 2])} == {"fastkan cpu", "nn.Linear"}
+
+
+def test_jets_on_a_tiny_network():
+    for kind in ("KAN", "MLP"):
+        row = jets.compare(kind, [2, 3, 1], 4, torch.float64)
+        assert row["p20"] <= row["nested / jet"] <= row["p80"] and row["jet, us"] > 0
 
 
 def test_fused_gradients_apart_are_the_same_numbers():

@@ -1,0 +1,197 @@
+"""How the value, first derivatives and a sum of second derivatives pass through every kind of module (Taylor mode).
+
+A module maps what is known at its inputs to the same at its outputs. With T_k the first derivatives of its inputs x and s the sum
+of their second ones, a layer of edges gives, by Faa di Bruno's formula,
+
+    value F0(x),    first F1(x; T_k),    second F2(x; sum_k T_k^2) + F1(x; s)
+
+where F_nu(x; r) is the layer with the nu-th derivative of its edges and row weights r. So d directions cost d + 3 calls of an
+operation that has gradients of any order; nested automatic differentiation goes through the graph of the gradient d times.
+"""
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from fastkan.functional import kan_linear
+from fastkan.nn import KAN, Columns, KANLinear, Products, SymbolicEdges
+from fastkan.nn.edges import slopes_to_one
+
+
+class Flow(NamedTuple):
+    """What flows through the stack: x [B, I], first: d tensors [B, I] (None: the unit vectors), second [B, I] (None: 0).
+
+    coefficients: d numbers of the second derivatives in their sum (None: all 1). No tensor [d, B, I] is made: layers
+    take and give one direction a call, and copies between cost up to 25 % of a small network's time.
+    """
+
+    x: Tensor
+    first: Sequence[Tensor] | None
+    second: Tensor | None
+    coefficients: Sequence[Tensor] | None
+
+    @property
+    def tangents(self) -> Sequence[Tensor]:
+        """first, the unit vectors too as tensors."""
+        if self.first is not None:
+            return self.first
+        return [unit.expand_as(self.x) for unit in torch.eye(self.x.shape[-1], dtype=self.x.dtype, device=self.x.device)]
+
+    def summed(self, products: Sequence[Tensor]) -> Tensor:
+        """The sum of d tensors, with the coefficients."""
+        if self.coefficients is not None:
+            products = [c * product for c, product in zip(self.coefficients, products, strict=True)]
+        return sum(products[1:], products[0])
+
+    def linear(self, function: Callable[[Tensor], Tensor], value: Tensor) -> "Flow":
+        """Through a linear function, with the value that it gives."""
+        second = None if self.second is None else function(self.second)
+        return Flow(value, [function(t) for t in self.tangents], second, self.coefficients)
+
+    def pointwise(self, function: Callable[[Tensor], Tensor]) -> "Flow":
+        """Through a function of every number by itself."""
+
+        def slope(t: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+            def value(u: Tensor) -> tuple[Tensor, Tensor]:
+                y = function(u)
+                return y.sum(), y
+
+            first, y = torch.func.grad(value, has_aux=True)(t)
+            return first.sum(), (first, y)
+
+        curvature, (steepness, value) = torch.func.grad(slope, has_aux=True)(self.x)
+        second = curvature * self.summed([t * t for t in self.tangents])
+        if self.second is not None:
+            second = second + steepness * self.second
+        return Flow(value, [steepness * t for t in self.tangents], second, self.coefficients)
+
+
+# ---- one rule a kind of module
+
+
+def _through_edges(layer: KANLinear, flow: Flow) -> Flow:
+    x, first, second, coefficients = flow
+    weight = layer.weight if layer.mask is None else layer.weight * layer.mask[:, None]
+
+    def run(x: Tensor, weight: Tensor, knots: Tensor, nu: int, row_weight: Tensor | None = None) -> Tensor:
+        settings = {"degree": layer.degree, "activation": layer.activation, "backend": layer.backend}
+        return kan_linear(x, weight, knots, nu=nu, row_weight=row_weight, **settings)  # type: ignore[arg-type]
+
+    def along(t: Tensor) -> Tensor:
+        return run(x, weight, layer.knots, 1, t)
+
+    value = layer(x)
+    if layer.out_features == 1 and first is not None:  # as most networks end: its slopes serve all directions
+        slopes = slopes_to_one(layer, weight, x)
+
+        def along(t: Tensor) -> Tensor:
+            return torch.linalg.vecdot(slopes, t)[:, None]
+
+    if first is None:  # along a unit vector only the edges of one input count
+        columns = zip(x.split(1, dim=1), weight.split(1), layer.knots.split(1), strict=True)
+        tangents = [run(*column, 1) for column in columns]
+        squares = None if coefficients is None else torch.stack(tuple(coefficients)).expand_as(x)
+    else:
+        tangents = [along(t) for t in first]
+        squares = flow.summed([t * t for t in first])
+    curved = run(x, weight, layer.knots, 2, squares)
+    if second is not None:
+        curved = curved + along(second)
+    if layer.symbolic is not None:
+        formulas = _through_formulas(layer.symbolic, flow)  # their value is in the layer's
+        assert formulas.second is not None
+        tangents = [t + more for t, more in zip(tangents, formulas.tangents, strict=True)]
+        curved = curved + formulas.second
+    return Flow(value, tangents, curved, coefficients)
+
+
+def _through_formulas(formulas: SymbolicEdges, flow: Flow) -> Flow:
+    a, b, c, d = formulas.affine.unbind(-1)
+
+    def picked(t: Tensor) -> Tensor:
+        return t.index_select(-1, formulas.inputs) * a
+
+    inside = flow.linear(picked, picked(flow.x) + b)
+    outside = inside.pointwise(formulas.values)
+    return outside.linear(lambda t: (c * t) @ formulas.spread, (c * outside.x + d) @ formulas.spread)
+
+
+def _times(u: Flow, v: Flow) -> Flow:
+    """The product of two, by the product rule."""
+    assert u.second is not None and v.second is not None
+    mixed = u.summed([du * dv for du, dv in zip(u.tangents, v.tangents, strict=True)])
+    tangents = [du * v.x + u.x * dv for du, dv in zip(u.tangents, v.tangents, strict=True)]
+    return Flow(u.x * v.x, tangents, u.second * v.x + 2 * mixed + u.x * v.second, u.coefficients)
+
+
+def _through_products(nodes: Products, flow: Flow) -> Flow:
+    second = torch.zeros_like(flow.x) if flow.second is None else flow.second
+
+    def part(start: int, stop: int) -> Flow:
+        of = (..., slice(start, stop))
+        return Flow(flow.x[of], [t[of] for t in flow.tangents], second[of], flow.coefficients)
+
+    parts, start = [part(0, nodes.sums)], nodes.sums
+    for arity in nodes.arities:
+        parts.append(functools.reduce(_times, [part(k, k + 1) for k in range(start, start + arity)]))
+        start += arity
+    tangents = [torch.cat(along, dim=-1) for along in zip(*(p.tangents for p in parts), strict=True)]
+    curved = torch.cat([p.second for p in parts if p.second is not None], dim=-1)
+    return Flow(torch.cat([p.x for p in parts], dim=-1), tangents, curved, flow.coefficients)
+
+
+def _through_columns(columns: Columns, flow: Flow) -> Flow:
+    return flow.linear(columns, columns(flow.x))
+
+
+def _through_linear(linear: nn.Linear, flow: Flow) -> Flow:
+    return flow.linear(lambda t: nn.functional.linear(t, linear.weight), linear(flow.x))
+
+
+def _through_pointwise(module: nn.Module, flow: Flow) -> Flow:
+    in_place = getattr(module, "inplace", False)
+    return flow.pointwise(lambda t: module(t.clone() if in_place else t))
+
+
+# Without Hardsigmoid, whose second derivative torch does not have.
+POINTWISE: tuple[type[nn.Module], ...] = (
+    nn.CELU, nn.Dropout, nn.ELU, nn.GELU, nn.Hardshrink, nn.Hardswish, nn.Hardtanh, nn.LeakyReLU, nn.LogSigmoid,
+    nn.Mish, nn.ReLU, nn.SELU, nn.SiLU, nn.Sigmoid, nn.Softplus, nn.Softshrink, nn.Softsign, nn.Tanh, nn.Tanhshrink, nn.Threshold,
+)  # fmt: skip
+Rule = Callable[[Any, Flow], Flow]
+# By the function that computes: a subclass that changes nothing about it is served, one with a forward of its own is not.
+RULES: dict[Any, Rule] = {
+    KANLinear.forward: _through_edges,
+    SymbolicEdges.forward: _through_formulas,
+    Products.forward: _through_products,
+    Columns.forward: _through_columns,
+    nn.Linear.forward: _through_linear,
+    nn.Identity.forward: lambda module, flow: flow,
+} | {module.forward: _through_pointwise for module in POINTWISE}
+
+
+def through(module: nn.Module, name: str, flow: Flow, pointwise: tuple[type[nn.Module], ...]) -> Flow:
+    """Through any module; TypeError for one without a rule."""
+    if module._forward_hooks or module._forward_pre_hooks or "forward" in module.__dict__:
+        raise TypeError(f"model: expected modules without hooks or a patched forward, received {_named(module, name)} with one")
+    forward = type(module).forward
+    if forward in (nn.Sequential.forward, KAN.forward):
+        for key, child in module._modules.items():
+            if child is not None:
+                flow = through(child, f"{name}.{key}" if name else key, flow, pointwise)
+        return flow
+    rule = _through_pointwise if isinstance(module, pointwise) else RULES.get(forward)
+    if rule is None:
+        raise TypeError(
+            "model: expected KANLinear, Products, Columns, nn.Linear and activations in an nn.Sequential, received "
+            f"{_named(module, name)}; if it acts on every number by itself pass pointwise=({type(module).__name__},), else "
+            "differentiate with torch.autograd.grad"
+        )
+    return rule(module, flow)
+
+
+def _named(module: nn.Module, name: str) -> str:
+    return f"{type(module).__name__} at {name!r}" if name else type(module).__name__
