@@ -62,9 +62,10 @@ EXPORTS = [
 
 
 @pytest.mark.parametrize("name, export", EXPORTS)
-def test_the_exported_model_agrees(name, export, tmp_path):
+def test_the_exported_model_agrees(name, export, tmp_path, monkeypatch):
     model, path = MODELS[name]().eval(), str(tmp_path / "model.onnx")
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), monkeypatch.context() as patch:
+        patch.setattr(fastkan.reference, "forward", None)  # five times as slow there
         warnings.simplefilter("error", torch.jit.TracerWarning)
         export(model, torch.randn(4, 3), path)
     assert {node.domain for node in onnx.load(path).graph.node} <= {"", "ai.onnx"}
