@@ -10,7 +10,7 @@ from fastkan.backends import use_backend
 from fastkan.nn import KAN, GridChange, KANLinear, load_state_dict
 
 if TYPE_CHECKING:
-    from fastkan import explain, pde, train
+    from fastkan import explain, export, pde, train
     from fastkan.explain import PruneReport
     from fastkan.explain.plot import plot
     from fastkan.explain.prune import prune
@@ -34,6 +34,7 @@ __all__ = [
     "describe",
     "experimental",
     "explain",
+    "export",
     "fit",
     "from_pretrained",
     "functional",
@@ -64,7 +65,7 @@ _LATER |= dict.fromkeys(("jet", "laplacian"), "pde")
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("explain", "pde", "train"):
+    if name in ("explain", "export", "pde", "train"):
         return importlib.import_module(f"fastkan.{name}")
     if name not in _LATER:
         raise AttributeError(f"module 'fastkan' has no attribute {name!r}")

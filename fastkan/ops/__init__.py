@@ -9,8 +9,9 @@ form or row_weight. `stack` is several layers in one call.
 
 from fastkan.backends import check_name, resolve
 from fastkan.ops import flops
+from fastkan.ops.exported import EXPORTED
 from fastkan.ops.registration import raw
-from fastkan.ops.routes import DECOMPOSITIONS, routed
+from fastkan.ops.routes import routed
 from fastkan.ops.stack import stack
 from fastkan.ops.table import OPERATIONS
 from fastkan.ops.torch_private import swap_tensor
@@ -22,7 +23,7 @@ gram, quadratic = routed["gram"], routed["quadratic"]
 flops.register()
 
 __all__ = [
-    "DECOMPOSITIONS",
+    "EXPORTED",
     "OPERATIONS",
     "check_name",
     "forward",

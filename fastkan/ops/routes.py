@@ -2,7 +2,7 @@
 
 No single way serves everything in PyTorch (measured in docs/design.md). Under torch.compile and torch.export it is the raw op;
 under torch.func a Function with setup_context; in eager mode that records a graph a cheaper Function; else the raw op below
-autograd. Exporters that know no custom ops get plain PyTorch. A stack of layers and fused gradients exist in plain eager mode
+autograd. Exporters that know no custom ops get exported.py. A stack of layers and fused gradients exist in plain eager mode
 only.
 """
 
@@ -16,7 +16,8 @@ from torch import Tensor
 from fastkan import backends
 from fastkan.ops import derivatives
 from fastkan.ops.derivatives import Closure
-from fastkan.ops.registration import compute, raw, raw_fused_gradients
+from fastkan.ops.exported import EXPORTED, in_plain_pytorch
+from fastkan.ops.registration import raw, raw_fused_gradients
 from fastkan.ops.table import OPERATIONS, Operation, Settings, Wanted
 from fastkan.ops.torch_private import (
     below_autograd,
@@ -38,7 +39,8 @@ class Route(Enum):
     """Where a call goes."""
 
     TRACED = auto()  # torch.compile, torch.export, torch.jit.trace: the raw op
-    DECOMPOSED = auto()  # torch.onnx.export, and torch.func or forward mode inside torch.compile: plain PyTorch
+    DECOMPOSED = auto()  # torch.func or forward mode inside torch.compile: the reference, which they differentiate
+    EXPORTED = auto()  # torch.onnx.export: the operators that are fast in other runtimes
     FUNCTORCH = auto()  # torch.func: the Function with setup_context
     DUAL = auto()  # forward mode: the eager Function, whose jvp keeps the tangent
     RECORDED = auto()  # eager, with a graph: the eager Function
@@ -48,13 +50,15 @@ class Route(Enum):
 def route() -> Route:
     """The route of a call made here and now."""
     if torch.compiler.is_compiling():
-        return Route.DECOMPOSED if functorch_active() or dual_active() or onnx_exporting() else Route.TRACED
+        if functorch_active() or dual_active():
+            return Route.DECOMPOSED
+        return Route.EXPORTED if onnx_exporting() else Route.TRACED
     if functorch_active():
         return Route.FUNCTORCH
     if dual_active():
         return Route.DUAL
     if tracing_state():
-        return Route.DECOMPOSED if onnx_exporting() else Route.TRACED
+        return Route.EXPORTED if onnx_exporting() else Route.TRACED
     return Route.RECORDED if torch.is_grad_enabled() else Route.PLAIN
 
 
@@ -124,22 +128,9 @@ def _functorch_function(operation: Operation) -> type[torch.autograd.Function]:
     return Functorch
 
 
-def _decomposition(operation: Operation) -> Callable[..., Tensor]:
-    """The operation in plain PyTorch, with the arguments of its torch op."""
-
-    def call(*arguments: Any) -> Tensor:
-        return compute(operation, backends.reference.BACKEND, *operation.split(arguments))
-
-    return call
-
-
-# For exporters of programs that torch.export has made: torch.export.ExportedProgram.run_decompositions takes such a table.
-DECOMPOSITIONS = {raw[name]: _decomposition(operation) for name, operation in OPERATIONS.items()}
-
-
 def _routed(operation: Operation) -> Callable[..., Tensor]:
     op, eager, functorch = raw[operation.name], _eager_function(operation), _functorch_function(operation)
-    decomposed = DECOMPOSITIONS[op]
+    decomposed, exported = in_plain_pytorch(operation, backends.reference.BACKEND), EXPORTED[operation.name]
 
     def call(*arguments: Any) -> Tensor:
         way = route()
@@ -152,6 +143,8 @@ def _routed(operation: Operation) -> Callable[..., Tensor]:
             return op(*arguments)
         if way is Route.DECOMPOSED:
             return decomposed(*arguments)
+        if way is Route.EXPORTED:
+            return exported(*arguments)
         if jvp_depth() > 1:
             raise NotImplementedError(
                 "forward mode over forward mode gives zeros in PyTorch (pytorch/pytorch#197867): "
