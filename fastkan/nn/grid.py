@@ -22,9 +22,8 @@ if TYPE_CHECKING:
 POINTS = 8  # in every cell, to see what changed where no samples are
 FEW = 10  # samples a cell: with fewer, others will fall outside the new grid (32 of 1,000 rows: up to 300 times the loss)
 MANY_OUTSIDE = 0.05  # share of values outside the grid past which a refinement warns; an update leaves at most 0.01 there
-TAIL = (
-    16  # samples at either end (six fits of four inputs, test error: geometric mean 5e-5, worst 1.1e-3; with none 4e-4, 3.9e-3)
-)
+# Samples at either end. Test errors of six fits of four inputs: geometric mean 5e-5, worst 1.1e-3; with none 4e-4 and 3.9e-3.
+TAIL = 16
 
 
 class GridChange(NamedTuple):

@@ -62,8 +62,8 @@ def fit(
         standard error of the best. None: the present one
     update_grid: let grids follow what the layers receive, at each stage and whenever it leaves them
     starts: how many starts, the model's own first; the best after a few steps goes on. The others draw splines anew and set
-        biases back; the numbers of formulas and what is frozen stay. Without splines to train there is one. None: 8 of lm, 1 of
-        others
+        biases back; the numbers of formulas and what is frozen stay. Without splines to train there is one. None: 8 of lm, or 2
+        from 800 weights on; 1 of others
     penalty: a function of the model, added to the loss; not with lm
     patience: end a stage after so many looks at the held-back rows without a better one
     seconds: end after so long, with the best so far
