@@ -42,6 +42,7 @@ def _plain(layer: KANLinear) -> KANLinear:
             layer.activation, dtype=torch.float64,
         )  # fmt: skip
     copy.load_state_dict(layer.state_dict())
+    copy.set_spline_scale(None)
     return copy
 
 

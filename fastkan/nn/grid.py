@@ -11,7 +11,8 @@ from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from fastkan import ops
-from fastkan.functional import check_degree, check_tensor, kan_linear
+from fastkan.functional import check_degree, check_tensor
+from fastkan.nn import scaled
 from fastkan.nn.start import check_knots
 from fastkan.splines import knots as grids
 from fastkan.splines.refit import refit
@@ -43,10 +44,18 @@ class GridChange(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """A layer's next knots, and the weight that keeps its function on them, both as the layer will hold them."""
+    """A layer's next knots, and the weight, scale and bias that keep its function on them, as the layer will hold them. None: the
+    layer has none, or a plain layer's bias, which stays.
+    """
 
     knots: Tensor
     weight: Tensor
+    scale: Tensor | None = None
+    bias: Tensor | None = None
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Those that there are, by the layer's names."""
+        return {name: tensor for name, tensor in self._asdict().items() if tensor is not None}
 
 
 def normal_tensors(method: Callable) -> Callable:
@@ -120,10 +129,21 @@ def _check_weight(layer: "KANLinear") -> None:
         raise RuntimeError(f"weight: expected a plain parameter, received a {type(layer.weight).__name__}; gather it first")
 
 
-def _plan(layer: "KANLinear", knots: Tensor, origin: str) -> Plan:
+def _plan(layer: "KANLinear", knots: Tensor, origin: str, scale: Tensor | None = None) -> Plan:
     rounded = grids.rounded(knots, layer.knots.dtype, origin)
-    weight = refit(layer.weight.double(), layer.knots.double(), rounded.double(), layer.degree)
-    return Plan(rounded, weight.to(layer.weight.dtype))
+    if layer.scale is None:
+        weight = refit(layer.weight.double(), layer.knots.double(), rounded.double(), layer.degree)
+        return Plan(rounded, weight.to(layer.weight.dtype))
+    assert layer.spline_scale is not None
+    scale = scaled.scale_for(rounded, layer.degree, layer.spline_scale) if scale is None else scale
+    return Plan(rounded, *scaled.refitted(layer, rounded, scale))
+
+
+def plan_spline_scale(layer: "KANLinear", spline_scale: float | None) -> Plan:
+    """The plan that holds a layer's splines by another spline_scale, or by none."""
+    _check_weight(layer)
+    scale = None if spline_scale is None else scaled.scale_for(layer.knots, layer.degree, spline_scale)
+    return Plan(layer.knots, *scaled.held_by(layer, scale))
 
 
 def plan_update(layer: "KANLinear", samples: Tensor, eps: float, margin: float) -> Plan:
@@ -180,10 +200,11 @@ def plan_cover(layer: "KANLinear", samples: Tensor, grid_size: int, margin: floa
     return None if knots.shape == layer.knots.shape and torch.equal(knots, layer.knots.double()) else _plan(layer, knots, "x")
 
 
-def plan_match(layer: "KANLinear", knots: Tensor) -> Plan:
-    """The plan that brings a layer to given knots."""
+def plan_match(layer: "KANLinear", like: "KANLinear") -> Plan:
+    """The plan that brings a layer to another one's knots and scale."""
     _check_weight(layer)
-    return _plan(layer, knots.to(layer.knots), "like")
+    scale = None if like.scale is None else like.scale.to(layer.knots)
+    return _plan(layer, like.knots.to(layer.knots), "like", scale)
 
 
 def _wrapped(weight: Tensor) -> bool:
@@ -202,10 +223,8 @@ def in_ddp(weight: Tensor) -> bool:
 
 def _difference(layer: "KANLinear", plan: Plan, x: Tensor) -> Tensor:
     """What a plan changes in y at x [B, I], in float64."""
-    y, moved = (
-        kan_linear(x, weight.double(), knots.double(), degree=layer.degree, activation="zero")
-        for weight, knots in ((layer.weight, layer.knots), (plan.weight, plan.knots))
-    )
+    held = Plan(layer.knots, layer.weight, layer.scale, None if plan.bias is None else layer.bias)
+    y, moved = (scaled.splines(x, *one, layer.degree) for one in (held, plan))
     return moved - y
 
 
@@ -233,7 +252,7 @@ def change(layer: "KANLinear", plan: Plan, samples: Tensor | None) -> GridChange
 
 
 def take(layer: "KANLinear", plan: Plan) -> None:
-    """Give the layer its next knots and weight. The gradient is cleared.
+    """Give the layer what is planned. The weight's gradient is cleared, and a bias's that changes.
 
     Tensors that keep their shape are written in place, so that autograd refuses graphs from before. For another shape the
     Parameter gets a new tensor inside: an optimizer still holds it, and graphs from before hold the old tensor.
@@ -248,3 +267,10 @@ def take(layer: "KANLinear", plan: Plan) -> None:
         knots.copy_(plan.knots)
     else:
         layer.knots = plan.knots
+    if layer.scale is None or plan.scale is None or layer.scale.is_inference():
+        layer.scale = plan.scale
+    else:
+        layer.scale.copy_(plan.scale)
+    if plan.bias is not None and layer.bias is not None:
+        layer.bias.copy_(plan.bias)
+        layer.bias.grad = None

@@ -72,6 +72,8 @@ def parameters_of(model: nn.Module) -> list[tuple[KANLinear, str]]:
     known = set()
     for layer in model.modules():
         if isinstance(layer, KANLinear):
+            if layer.scale is not None:
+                raise ValueError("model: expected plain splines, received a layer with spline_scale; use set_spline_scale(None)")
             own = dict(layer.named_parameters())
             for name in ("weight", "bias", "symbolic.affine"):
                 if name in own and own[name].requires_grad:

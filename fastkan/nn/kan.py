@@ -22,7 +22,7 @@ def _is_bare(layer: nn.Module) -> bool:
     """True for a KANLinear with the forward of its class and without hooks."""
     if type(layer) is not KANLinear or layer._compiled_call_impl or "forward" in layer.__dict__:
         return False
-    if layer.unset or layer._buffers["mask"] is not None or layer.symbolic is not None:
+    if layer.unset or layer._buffers["mask"] is not None or layer._buffers["scale"] is not None or layer.symbolic is not None:
         return False
     return not (layer._forward_hooks or layer._forward_pre_hooks or layer._backward_hooks or layer._backward_pre_hooks)
 
@@ -160,7 +160,7 @@ class KAN(nn.Sequential):
             samples = check_samples(x, layer.in_features)
             plan = plan_update(layer, samples, eps, margin)
             plans.append((layer, plan, change(layer, plan, samples)))
-            x = functional_call(layer, plan._asdict(), (x.to(layer.weight.dtype),))
+            x = functional_call(layer, plan.tensors(), (x.to(layer.weight.dtype),))
         return _take_all(plans)
 
     @normal_tensors

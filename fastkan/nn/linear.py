@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from fastkan import ops
 from fastkan.dtypes import DTYPES, compute_dtype
 from fastkan.functional import check_degree, kan_linear
-from fastkan.nn import edges
-from fastkan.nn.grid import GridChange, change, check_samples, normal_tensors, plan_refine, plan_update, take
+from fastkan.nn import edges, scaled
+from fastkan.nn.grid import GridChange, change, check_samples, normal_tensors, plan_refine, plan_spline_scale, plan_update, take
 from fastkan.nn.start import check_knots, check_range, fill, give_memory, hold_linear, write_knots
 from fastkan.nn.state import adopt, described, disagreement
 from fastkan.nn.symbolic import SymbolicEdges
@@ -29,15 +29,20 @@ class KANLinear(nn.Module):
         base activation is left.
     activation: silu, gelu, tanh, relu, identity or zero, in the base slot
     backend: cpu, triton, cuda, reference, or None for the first that can serve the call
+    spline_scale: makes splines train beside a linear layer's weights: phi(x) = w b(x) + s sum_k theta_k (B_k(x) - B_k(0)), where
+        s is the power of 2 next to spline_scale h / (p + 1) and h the width of a cell; 1 as from_linear has it. None: plain
+        splines, sum_k c_k B_k(x)
     Parameters: weight [I, M, O] with M = G + p + 1 slots (the splines, then the base slot) and bias [O]. Buffer: knots
     [I, G + 2p + 1], in float32 or float64. torch.nn.init would take the wrong fans from a 3-D weight: give its functions to
-    reset_parameters. Buffer: mask [I, O], False where an edge is gone; None where all are there.
+    reset_parameters. Buffer: mask [I, O], False where an edge is gone; None where all are there. Buffer: scale, s; None for
+    plain splines.
     raises: TypeError, ValueError naming the argument
     """
 
     knots: Tensor
     bias: nn.Parameter | None
     mask: Tensor | None
+    scale: Tensor | None
     symbolic: SymbolicEdges | None
     unset = False  # True from a start without memory for the knots until they are written, or seen to be
 
@@ -53,6 +58,7 @@ class KANLinear(nn.Module):
         backend: str | None = None,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
+        spline_scale: float | None = None,
     ) -> None:
         super().__init__()
         check_degree(degree, grid_size)
@@ -65,6 +71,7 @@ class KANLinear(nn.Module):
         self.degree, self.activation = degree, activation
         self.grid_range = check_range(grid_range)
         self.backend = None if backend is None else ops.check_name(backend)
+        self.spline_scale = scaled.check_spline_scale(spline_scale)
         weight = torch.empty(in_features, grid_size + degree + 1, out_features, device=device, dtype=dtype)
         if weight.dtype not in DTYPES:
             raise TypeError(f"dtype: expected a real floating dtype, received {weight.dtype}")
@@ -73,6 +80,7 @@ class KANLinear(nn.Module):
         knots = weight.new_empty((in_features, grid_size + 2 * degree + 1), dtype=compute_dtype(weight.dtype))
         self.register_buffer("knots", knots)
         self.register_buffer("mask", None)
+        self.register_buffer("scale", None if self.spline_scale is None else knots.new_empty(()))
         self.symbolic = None
         self.reset_parameters()
 
@@ -103,7 +111,10 @@ class KANLinear(nn.Module):
             check_knots(self, x)
         mask = self._buffers["mask"]  # self.mask takes 0.3 us
         weight = self.weight if mask is None else self.weight * mask[:, None]
-        y = kan_linear(x, weight, self.knots, self.bias, degree=self.degree, activation=self.activation, backend=self.backend)
+        if self._buffers["scale"] is None:
+            y = kan_linear(x, weight, self.knots, self.bias, degree=self.degree, activation=self.activation, backend=self.backend)
+        else:
+            y = scaled.forward(self, x, weight)
         return y if self.symbolic is None else y + self.symbolic(x)
 
     def set_mask(self, mask: Tensor | None) -> None:
@@ -139,6 +150,7 @@ class KANLinear(nn.Module):
             f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}, "
             f"grid_size={self.grid_size}, degree={self.degree}, activation={self.activation!r}"
         )
+        text += "" if self.spline_scale is None else f", spline_scale={self.spline_scale:g}"
         return text if self.backend is None else f"{text}, backend={self.backend!r}"
 
     @classmethod
@@ -151,10 +163,12 @@ class KANLinear(nn.Module):
         grid_range: tuple[float, float] = (-1.0, 1.0),
         activation: str = "identity",
         backend: str | None = None,
+        spline_scale: float | None = 1.0,
     ) -> Self:
         """A layer that starts as the function of an nn.Linear: everywhere with activation="identity", otherwise on grid_range
         only.
 
+        spline_scale: of the default 1, with which the layer trains at the linear's learning rate; None: plain splines
         With "identity" the base slot holds the linear map and the splines start at 0. With any other activation the splines hold
         it: their coefficients are the Greville abscissae times the linear's weight (Marsden's identity). The layer takes device,
         dtype, training mode and requires_grad from the linear.
@@ -165,7 +179,7 @@ class KANLinear(nn.Module):
         plain = cls is KANLinear  # then without pykan's initialisation, which takes time and random numbers
         layer = cls(
             linear.in_features, linear.out_features, linear.bias is not None, grid_size, degree, grid_range, activation, backend,
-            device="meta" if plain else weight.device, dtype=weight.dtype,
+            device="meta" if plain else weight.device, dtype=weight.dtype, spline_scale=spline_scale,
         )  # fmt: skip
         if plain:
             give_memory(layer, weight.device)
@@ -212,6 +226,22 @@ class KANLinear(nn.Module):
         take(self, plan)
         return changed
 
+    @normal_tensors
+    def set_spline_scale(self, spline_scale: float | None) -> None:
+        """Hold the splines by another spline_scale, or by none, as plain splines are; the function stays. Without a bias that is
+        so on the grid alone for None, and for a number only where the splines are 0 at 0.
+
+        raises: ValueError for a spline_scale that is none, or that cannot keep the function
+
+        >>> import torch, fastkan
+        >>> layer = fastkan.KANLinear.from_linear(torch.nn.Linear(4, 2))
+        >>> layer.set_spline_scale(None)
+        >>> layer.spline_scale
+        """
+        spline_scale = scaled.check_spline_scale(spline_scale)
+        take(self, plan_spline_scale(self, spline_scale))
+        self.spline_scale = spline_scale
+
     def get_extra_state(self) -> Tensor:
         """Degree, activation and grid_range as JSON in a uint8 tensor: they travel with state_dict."""
         return described(self)
@@ -238,11 +268,13 @@ class KANLinear(nn.Module):
         """Move the knots with the module's device and cast them to float64 with it, but never to half precision, which would
         move the grid. Where they get memory (to_empty), they are written.
         """
-        knots = self.knots
+        knots, scale = self.knots, self.scale
         super()._apply(fn, recurse)
         wanted = compute_dtype(self.knots.dtype)
         if self.knots.dtype != wanted:
             self.knots = torch.empty_like(self.knots, dtype=wanted) if knots.is_meta else knots.to(self.knots.device, wanted)
+            if self.scale is not None and scale is not None:
+                self.scale = torch.empty_like(scale, dtype=wanted) if scale.is_meta else scale.to(self.scale.device, wanted)
         if knots.is_meta and not self.knots.is_meta:
             write_knots(self)
         return self

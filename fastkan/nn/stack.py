@@ -42,6 +42,8 @@ def stages(model: nn.Module) -> list[Stage]:
     found: list[Stage] = []
     modules: list[nn.Module] = [*model]
     for module in modules[1:] if modules and isinstance(modules[0], Columns) else modules:
+        if isinstance(module, KANLinear) and module.scale is not None:
+            raise TypeError("model: expected plain splines, received a layer with spline_scale; use set_spline_scale(None)")
         if isinstance(module, KANLinear) and "weight" in module._parameters:
             found.append(Stage(module, Products(module.out_features, ())))
         elif isinstance(module, Products) and found and not found[-1].nodes.arities:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from fastkan.nn.scaled import at_zero, factors, plain_weight, raised, scale_for
 from fastkan.ops.torch_private import functorch_active
 from fastkan.splines import knots as grids
 from fastkan.splines.refit import smallest_through
@@ -53,6 +54,8 @@ def write_knots(layer: "KANLinear") -> None:
     if not layer.unset:
         knots = torch.tensor(points, dtype=torch.float64, device="cpu").to(layer.knots.dtype)
         layer.knots.copy_(knots.expand_as(layer.knots))
+        if layer.scale is not None and layer.spline_scale is not None:
+            layer.scale.copy_(scale_for(layer.knots, layer.degree, layer.spline_scale))
 
 
 def give_memory(layer: "KANLinear", device: torch.device) -> None:
@@ -60,6 +63,7 @@ def give_memory(layer: "KANLinear", device: torch.device) -> None:
     for name, parameter in layer.named_parameters(recurse=False):
         setattr(layer, name, nn.Parameter(torch.empty_like(parameter, device=device)))
     layer.knots = torch.empty_like(layer.knots, device=device)
+    layer.scale = None if layer.scale is None else torch.empty_like(layer.scale, device=device)
     write_knots(layer)
 
 
@@ -72,7 +76,8 @@ def check_knots(layer: "KANLinear", x: Tensor | None = None) -> None:
     knots = layer.knots
     if (knots.is_meta and (x is None or x.is_meta)) or functorch_active():
         return
-    if knots.is_meta or not (knots.isfinite().all() and (knots.diff(dim=1) > 0).all()):
+    apart = not knots.is_meta and knots.isfinite().all() and (knots.diff(dim=1) > 0).all()
+    if not apart or not (layer.scale is None or layer.scale.frexp().mantissa == 0.5):
         raise RuntimeError(
             "knots: expected those of reset_parameters() or of a state, received memory that nobody wrote; the layer "
             "was made without values (on device meta), so load a state that holds its knots, or call its reset_parameters() "
@@ -95,11 +100,23 @@ def fill(layer: "KANLinear", init: Callable[[Tensor], Any] | None) -> None:
         .sub_(0.5)
         .mul_(NOISE_SCALE / layer.grid_size * scale)
     )
-    layer.weight[:, :-1] = smallest_through(noise, layer.degree).to(layer.weight.dtype)
+    splines = smallest_through(noise, layer.degree)
+    layer.weight[:, :-1] = (splines if layer.scale is None else splines / layer.scale).to(layer.weight.dtype)
     base = layer.weight[:, -1]
     base.uniform_(-scale, scale) if init is None else init(base.T)
     if layer.bias is not None:
         layer.bias.zero_()
+
+
+def _lift(layer: "KANLinear") -> None:
+    """Give back what the splines of a linear function are at 0; they are 0 there where the grid holds it."""
+    assert layer.scale is not None
+    weight, knots, scale = plain_weight(layer).double(), layer.knots.double(), layer.scale.double()
+    values = at_zero(weight, knots, layer.degree)
+    if layer.bias is not None:
+        layer.bias.add_(values.sum(0).to(layer.bias.dtype))
+    else:
+        layer.weight.copy_(raised(weight, knots, layer.degree, values, 0.0) / factors(scale, weight.shape[1]))
 
 
 @torch.no_grad()
@@ -109,7 +126,9 @@ def hold_linear(layer: "KANLinear", linear: nn.Linear) -> None:
     if layer.activation == "identity":
         layer.weight[:, -1] = linear.weight.T
     else:
-        coefficients = grids.greville(layer.knots, layer.degree)  # [I, S]
-        layer.weight[:, :-1] = (coefficients[..., None] * linear.weight.T[:, None]).to(layer.weight.dtype)
+        splines = grids.greville(layer.knots, layer.degree)[..., None] * linear.weight.T[:, None]  # [I, S, O]
+        layer.weight[:, :-1] = (splines if layer.scale is None else splines / layer.scale).to(layer.weight.dtype)
     if layer.bias is not None and linear.bias is not None:
         layer.bias.copy_(linear.bias)
+    if layer.scale is not None and layer.activation != "identity":
+        _lift(layer)

@@ -13,7 +13,7 @@ from fastkan.nn.symbolic import SymbolicEdges
 if TYPE_CHECKING:
     from fastkan.nn.linear import KANLinear
 
-FORMAT = 1  # of the description; a reader refuses a higher one
+FORMAT = 2  # of the description; a reader refuses a higher one. 2 is that of layers with a spline_scale
 
 
 def _description(layer: "KANLinear") -> dict[str, Any]:
@@ -23,7 +23,8 @@ def _description(layer: "KANLinear") -> dict[str, Any]:
 def described(layer: "KANLinear") -> Tensor:
     """What the shapes of a state do not say, as JSON in bytes [N]: a tensor, so that every format for tensors keeps it."""
     symbolic = {} if layer.symbolic is None else {"symbolic": layer.symbolic.edges}
-    text = json.dumps({"format": FORMAT} | _description(layer) | symbolic)
+    scaled = {} if layer.spline_scale is None else {"spline_scale": layer.spline_scale}
+    text = json.dumps({"format": FORMAT if scaled else 1} | _description(layer) | symbolic | scaled)
     return torch.tensor(list(text.encode()), dtype=torch.uint8, device="cpu")
 
 
@@ -52,10 +53,21 @@ def disagreement(layer: "KANLinear", description: Tensor) -> str | None:
 
 
 def adopt(layer: "KANLinear", state: Mapping[str, Any], prefix: str) -> None:
-    """Give the layer a mask and symbolic edges where the state has some, for the state to fill."""
+    """Give the layer a mask and symbolic edges where the state has some, for the state to fill, and a scale if and only if the
+    state's weight has one.
+    """
     if f"{prefix}mask" in state and layer.mask is None:
         layer.mask = torch.ones_like(layer.weight[:, 0], dtype=torch.bool)
-    received = json.loads(bytes(state[f"{prefix}_extra_state"].tolist())).get("symbolic")
+    description = read(state[f"{prefix}_extra_state"])
+    if f"{prefix}weight" in state:
+        if f"{prefix}scale" not in state:
+            layer.scale = layer.spline_scale = None
+        elif layer.scale is None:
+            layer.scale = layer.knots.new_empty(())
+            layer.spline_scale = description.get("spline_scale", 1.0)
+        else:
+            layer.spline_scale = description.get("spline_scale", layer.spline_scale)
+    received = description.get("symbolic")
     if received and (layer.symbolic is None or received != list(map(list, layer.symbolic.edges))):
         listed = [(i, o, name) for i, o, name in received]
         layer.symbolic = SymbolicEdges(listed, layer.weight.new_zeros(len(listed), 4), layer.out_features)

@@ -10,6 +10,7 @@ form or row_weight. `stack` is several layers in one call.
 from fastkan.backends import check_name, resolve
 from fastkan.ops import flops
 from fastkan.ops.exported import EXPORTED
+from fastkan.ops.kept import knots_over
 from fastkan.ops.registration import raw
 from fastkan.ops.routes import routed
 from fastkan.ops.stack import stack
@@ -31,6 +32,7 @@ __all__ = [
     "grad_weight",
     "grad_weight_call",
     "gram",
+    "knots_over",
     "quadratic",
     "raw",
     "resolve",

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from fastkan.functional import kan_linear
 from fastkan.nn import KAN, Columns, KANLinear, Products, SymbolicEdges
 from fastkan.nn.edges import slopes_to_one
+from fastkan.nn.scaled import plain_weight
 
 
 class Flow(NamedTuple):
@@ -74,7 +75,7 @@ class Flow(NamedTuple):
 
 def _through_edges(layer: KANLinear, flow: Flow) -> Flow:
     x, first, second, coefficients = flow
-    weight = layer.weight if layer.mask is None else layer.weight * layer.mask[:, None]
+    weight = plain_weight(layer)
 
     def run(x: Tensor, weight: Tensor, knots: Tensor, nu: int, row_weight: Tensor | None = None) -> Tensor:
         settings = {"degree": layer.degree, "activation": layer.activation, "backend": layer.backend}

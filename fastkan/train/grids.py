@@ -28,13 +28,17 @@ def _reach(knots: Tensor, degree: int) -> Tensor:
     return (knots[:, degree + 1 :] - knots[:, : -degree - 1])[..., None]
 
 
-def _carried(entry: Tensor, power: int, layer: KANLinear, knots: Tensor) -> Tensor:
-    """An entry [I, M, O] of an optimizer's state on other knots, as a density over x: a fine spline sees fewer samples."""
-    p, old, new = layer.degree, layer.knots.double(), knots.double()
+def _carried(entry: Tensor, power: int, layer: KANLinear, plan: Plan) -> Tensor:
+    """An entry [I, M, O] of an optimizer's state on other knots, as a density over x: a fine spline sees fewer samples. With a
+    scale the gradient is that of plain splines times the scale.
+    """
+    p, old, new = layer.degree, layer.knots.double(), plan.knots.double()
     density = entry.double().sqrt() if power == 2 else entry.double()
     density[:, :-1] /= _reach(old, p)
     moved = refit(density, old, new, p)
     moved[:, :-1] *= _reach(new, p)
+    if layer.scale is not None and plan.scale is not None:
+        moved[:, :-1] *= plan.scale.double() / layer.scale.double()
     return (moved.square() if power == 2 else moved).to(entry.dtype)
 
 
@@ -43,7 +47,7 @@ def carried_state(optimizer: torch.optim.Optimizer, layer: KANLinear, plan: Plan
     carried: dict[str, Any] = {}
     for name, value in optimizer.state.get(layer.weight, {}).items():
         if name in POWERS and isinstance(value, Tensor) and value.shape == layer.weight.shape:
-            carried[name] = _carried(value, POWERS[name], layer, plan.knots)
+            carried[name] = _carried(value, POWERS[name], layer, plan)
         elif value is None or isinstance(value, int | float) or (isinstance(value, Tensor) and value.numel() == 1):
             carried[name] = value
         else:
@@ -107,10 +111,13 @@ def match_grids(model: nn.Module, like: nn.Module) -> dict[str, GridChange]:
     if layers.keys() != others.keys():
         raise ValueError(f"like: expected KANLinear layers {', '.join(layers)}, received {', '.join(others)}")
     for name, layer in layers.items():
-        expected, received = ((m.in_features, m.out_features, m.degree, m.activation) for m in (layer, others[name]))
+        expected, received = (
+            (m.in_features, m.out_features, m.degree, m.activation, m.spline_scale) for m in (layer, others[name])
+        )
         if expected != received:
-            raise ValueError(f"like: expected features, degree and activation {expected} of {name}, received {received}")
-    plans = {name: (layer, plan_match(layer, others[name].knots)) for name, layer in layers.items()}
+            what = "features, degree, activation and spline_scale"
+            raise ValueError(f"like: expected {what} {expected} of {name}, received {received}")
+    plans = {name: (layer, plan_match(layer, others[name])) for name, layer in layers.items()}
     changes = {name: change(layer, plan, None) for name, (layer, plan) in plans.items()}
     for layer, plan in plans.values():
         take(layer, plan)

@@ -93,7 +93,7 @@ def test_what_does_not_fit_is_named_and_nothing_is_changed():
 
 WRONG = {
     "no layers": (Body().state_dict(), ValueError, "^source: expected a state dict or a config with KAN layers, received none"),
-    "newer": ({"format": 2, "layers": {}}, ValueError, "^format: expected at most 1, received 2; a newer fastkan"),
+    "newer": ({"format": 3, "layers": {}}, ValueError, "^format: expected at most 2, received 3; a newer fastkan"),
     "settings": ({"format": 1, "layers": {"fc": {"grid_size": 5}}}, ValueError, "^source: expected the settings grid_size, "),
     "list": ([], TypeError, "^source: expected a state dict or a config, received list"),
 }

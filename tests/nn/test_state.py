@@ -43,8 +43,8 @@ def test_the_message_names_the_layer_inside_a_model():
 def test_a_state_of_a_newer_format_or_of_other_bytes_is_refused():
     layer = KANLinear(3, 2)
     state = layer.state_dict()
-    with pytest.raises(RuntimeError, match="format: expected at most 1, received 2; a newer fastkan"):
-        layer.load_state_dict(edited(state, format=2))
+    with pytest.raises(RuntimeError, match="format: expected at most 2, received 3; a newer fastkan"):
+        layer.load_state_dict(edited(state, format=3))
     with pytest.raises(RuntimeError, match="expected a description of a KANLinear, received other bytes"):
         layer.load_state_dict(state | {"_extra_state": torch.tensor([1, 2], dtype=torch.uint8)})
 

@@ -12,6 +12,7 @@ from fastkan.nn.linear import KANLinear
 from fastkan.nn.replace.blocks import as_linear, inner, rows
 from fastkan.nn.replace.exchange import Exchange
 from fastkan.nn.replace.fused import Switch
+from fastkan.nn.scaled import scale_for
 from fastkan.nn.start import hold_linear, seeded
 from fastkan.splines import knots as grids
 
@@ -158,6 +159,8 @@ def lay_grid(module: nn.Module, block: nn.Module, seen: Range) -> None:
     points = torch.lerp(low, high, steps)
     knots = grids.adapt(layer.knots.double(), points, layer.degree, 1.0, MARGIN, layer.knots.dtype)
     layer.knots.copy_(grids.rounded(knots, layer.knots.dtype, "calibrate"))
+    if layer.scale is not None and layer.spline_scale is not None:
+        layer.scale.copy_(scale_for(layer.knots, layer.degree, layer.spline_scale))
     hold_linear(layer, as_linear(block))
 
 

@@ -5,7 +5,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
-FORMAT = 1  # of config(); a reader refuses a higher one
+FORMAT = 2  # of config(); a reader refuses a higher one. 1 had no spline_scale
 
 
 def _pattern(name: str) -> str:
@@ -50,7 +50,7 @@ class ReplaceReport:
     layers: dict[str, dict[str, Any]] = field(default_factory=dict, repr=False)
 
     def config(self) -> dict[str, Any]:
-        """The replaced blocks and their settings, for JSON and fastkan.restore: {"format": 1, "layers": {name: settings}}."""
+        """The replaced blocks and their settings, for JSON and fastkan.restore: {"format": 2, "layers": {name: settings}}."""
         return as_config(self.layers)
 
     def _rows(self) -> list[tuple[str, ...]]:

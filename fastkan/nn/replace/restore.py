@@ -16,7 +16,7 @@ from fastkan.nn.replace.report import FORMAT, ReplaceReport, as_config
 from fastkan.nn.state import read
 
 SHOWN = 5  # names in an error
-NAMES = ("grid_size", "degree", "grid_range", "activation", "backend")  # of settings
+NAMES = ("grid_size", "degree", "grid_range", "activation", "backend", "spline_scale")  # of settings
 
 
 def describe(model: nn.Module) -> dict[str, Any]:
@@ -45,10 +45,14 @@ def _of_config(config: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     number, layers = config["format"], config["layers"]
     if not isinstance(number, int) or number > FORMAT:
         raise ValueError(f"format: expected at most {FORMAT}, received {number!r}; a newer fastkan has written it")
+    found = {}
     for name, settings in layers.items():
+        if number == 1:  # written before there was one
+            settings = {**settings, "spline_scale": None}
         if unknown := set(settings) ^ set(NAMES):
             raise ValueError(f"source: expected the settings {', '.join(NAMES)} of {name}, received others: {', '.join(unknown)}")
-    return {name: {**settings, "grid_range": tuple(settings["grid_range"])} for name, settings in layers.items()}
+        found[name] = {**settings, "grid_range": tuple(settings["grid_range"])}
+    return found
 
 
 def _of_state(state: Mapping[str, Any], modules: Mapping[str, nn.Module]) -> dict[str, dict[str, Any]]:
@@ -57,7 +61,7 @@ def _of_state(state: Mapping[str, Any], modules: Mapping[str, nn.Module]) -> dic
         prefix, _, last = key.rpartition(".")
         if last != "knots" or not isinstance(state.get(f"{prefix}._extra_state"), Tensor):
             continue
-        settings = {**read(state[f"{prefix}._extra_state"]), "backend": None}
+        settings = {"spline_scale": None} | read(state[f"{prefix}._extra_state"]) | {"backend": None}
         settings["grid_size"] = state[key].shape[-1] - 2 * settings["degree"] - 1
         held = prefix not in modules and prefix.endswith(".layer")  # of a KANPointwise
         layers[prefix.removesuffix(".layer") if held else prefix] = {name: settings[name] for name in NAMES}

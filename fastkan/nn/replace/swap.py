@@ -105,6 +105,7 @@ def replace_linear(
     grid_range: tuple[float, float] = (-1.0, 1.0),
     activation: str = "identity",
     backend: str | None = None,
+    spline_scale: float | None = 1.0,
     calibrate: Iterable[Any] | None = None,
     dry_run: bool = False,
 ) -> ReplaceReport:
@@ -114,7 +115,7 @@ def replace_linear(
 
     filter: which blocks to swap: a name or glob ("*.mlp.*"), a list of them, or a function filter(name, block) -> True. A glob's
         * runs across dots. None swaps all that can be
-    grid_size, degree, grid_range, activation, backend: KANLinear's
+    grid_size, degree, grid_range, activation, backend, spline_scale: KANLinear.from_linear's
     calibrate: batches, each a tensor, a tuple of arguments or a mapping of keywords of the model. They go through the original
         model in eval mode; every layer's grid is then laid where its inputs were, and the first batch shows that the model still
         gives the same. Blocks that no batch reached are refused.
@@ -130,6 +131,7 @@ def replace_linear(
     _check_model(model)
     settings: dict[str, Any] = {
         "grid_size": grid_size, "degree": degree, "grid_range": grid_range, "activation": activation, "backend": backend,
+        "spline_scale": spline_scale,
     }  # fmt: skip
     KANLinear(1, 1, device="meta", **settings)  # raises for wrong settings also where no block is chosen
     found = look_at(model)
