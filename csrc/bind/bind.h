@@ -8,6 +8,7 @@ namespace fastkan {
 namespace py = pybind11;
 
 void bind_cpu(py::module_& module);
+void bind_jet(py::module_& module);
 void bind_roofline(py::module_& module);
 void bind_stack(py::module_& module);
 void bind_cuda(py::module_& module);

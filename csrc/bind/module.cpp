@@ -37,6 +37,7 @@ PYBIND11_MODULE(_C, module) {
       "tensors";
   module.def("build_info", fastkan::build_info);
   fastkan::bind_cpu(module);
+  fastkan::bind_jet(module);
   fastkan::bind_roofline(module);
   fastkan::bind_stack(module);
 #ifdef FASTKAN_CUDA_ARCHITECTURES

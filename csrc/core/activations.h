@@ -188,6 +188,21 @@ FASTKAN_HD void activation_derivatives(Activation activation, int64_t nu, int64_
   second = activation_derivative(activation, mu, x);
 }
 
+// values[n] = the nth derivative at x, n < N. With constant orders the compiler takes what they share once.
+template <int N, class V>
+FASTKAN_HD void activation_orders(Activation activation, V x, V (&values)[N]) {
+  for (int n = 0; n < N; ++n) values[n] = V{};
+  switch (activation) {
+#define FASTKAN_CASE(name)                                           \
+  case Activation::name:                                             \
+    for (int n = 0; n < N; ++n) values[n] = name##_derivative(n, x); \
+    break;
+    FASTKAN_ACTIVATIONS(FASTKAN_CASE)
+#undef FASTKAN_CASE
+  }
+  for (int n = 0; n < N; ++n) values[n] = x != x ? x : values[n];
+}
+
 // -1: every order.
 constexpr int64_t highest_order(Activation activation) {
   switch (activation) {

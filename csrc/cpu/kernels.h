@@ -57,6 +57,23 @@ struct Call {
   Way way = Way::sorted;
 };
 
+// One call of a jet (jet.h), or of its gradients. Tensors are contiguous and of type T.
+template <class T>
+struct JetCall {
+  Call<T> layer;              // problem, x, weight, knots; tile_rows, chunk_inputs; few_outputs or direct
+  int64_t directions = 0;     // d
+  const T* first = nullptr;   // [d, B, I]; null: the unit vectors, d = I
+  const T* second = nullptr;  // [B, I]; null: 0
+  const T* coefficients = nullptr;                                // [d]; null: 1
+  T *y = nullptr, *y_first = nullptr, *y_second = nullptr;        // [B, O], [d, B, O], [B, O]
+  const T *g = nullptr, *g_first = nullptr, *g_second = nullptr;  // their cotangents
+  // null: not wanted. grad_squares [B, I] is that of sum_k coefficients[k] first[k]^2.
+  T *grad_x = nullptr, *grad_weight = nullptr, *grad_first = nullptr, *grad_second = nullptr,
+    *grad_squares = nullptr;
+
+  FASTKAN_INLINE T coefficient(int64_t k) const { return coefficients ? coefficients[k] : T(1); }
+};
+
 // Tasks take a workspace of as many bytes as the function beside them says.
 template <class T>
 struct Kernels {
@@ -75,6 +92,11 @@ struct Kernels {
   size_t (*gram_bytes)(const Call<T>&);  // of quadratic too
   void (*gram)(const Call<T>&, Range inputs, T* out, char* workspace);
   void (*quadratic)(const Call<T>&, Range rows, Range inputs, const T* form, T* out, char* workspace);
+
+  size_t (*jet_bytes)(const JetCall<T>&);
+  void (*jet)(const JetCall<T>&, Range rows, char* workspace);
+  size_t (*jet_gradients_bytes)(const JetCall<T>&);
+  void (*jet_gradients)(const JetCall<T>&, Range rows, Range inputs, char* workspace);
 
   // Loops that find the machine's limits (simd/peaks.h); sums: multiply-adds of vectors in a step
   int sums;

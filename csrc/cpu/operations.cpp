@@ -5,16 +5,10 @@
 #include <cstring>
 #include <vector>
 
-#include "parallel.h"
+#include "cuts.h"
 
 namespace fastkan {
 namespace {
-
-// One thread where all the work takes some 0.05 ms: waking others would cost a good part of it.
-int threads_for(const Problem& problem, int threads) {
-  const double work = double(problem.batch) * double(problem.in_features) * double(problem.out_features + 32);
-  return work < 4e5 ? 1 : threads;
-}
 
 // Rows of a tile: enough that an interval of the grid holds some 8 of them, for its weight rows are loaded
 // once per tile; 512 to 1024 differ by less than 8 %.
@@ -36,13 +30,6 @@ Call<T> start_call(const Problem& problem, Source x, Source row_weight, const T*
   return call;
 }
 
-// The most inputs, at most 64, with which a task's workspace stays within its bound.
-template <class T, class Bytes>
-void choose_inputs(Call<T>& call, const Bytes& bytes) {
-  call.chunk_inputs = int(std::clamp<int64_t>(call.problem.in_features, 1, 64));
-  while (call.chunk_inputs > 1 && bytes(call) > kWorkspace) call.chunk_inputs = (call.chunk_inputs + 1) / 2;
-}
-
 // How forward is cut: into fewer rows than a tile sorts at most, then into fewer outputs, until every thread
 // has its share. The sums of an output are the same in any cut, so the cut may depend on the number of
 // threads.
@@ -62,20 +49,12 @@ Cut cut_forward(const Problem& problem, int most_rows, bool direct, int threads)
   return {int(block_count(problem.batch, row_tiles)), outputs};
 }
 
-Range block_at(int64_t index, int64_t total, int64_t block) {
-  return {index * block, std::min(total, (index + 1) * block)};
-}
-
 void expect_writes(const Target& target, int64_t count) {
   if (target.data) prefer_huge_pages(target.data, size_t(count) * bytes_of(target.storage));
 }
 
 void clear(const Target& target, int64_t count) {
   if (target.data) std::memset(target.data, 0, size_t(count) * bytes_of(target.storage));
-}
-
-bool is_empty(const Problem& problem) {
-  return !problem.batch || !problem.in_features || !problem.out_features;
 }
 
 // How fused gradients are cut. The sums of grad_weight depend on the cut, so the shapes alone decide it.
@@ -86,14 +65,6 @@ bool is_empty(const Problem& problem) {
 struct FusedGradientsCut {
   int64_t splits, inputs;
 };
-int64_t weight_size(const Problem& problem) {
-  return problem.in_features * problem.slots() * problem.out_features;
-}
-bool is_small(const Problem& problem) { return weight_size(problem) <= 1 << 18; }
-int64_t cut_rows(const Problem& problem, int64_t least_rows) {
-  const int64_t splits = is_small(problem) ? std::clamp<int64_t>((1 << 20) / weight_size(problem), 1, 16) : 1;
-  return std::min(splits, block_count(problem.batch, least_rows));
-}
 FusedGradientsCut cut_fused_gradients(const Problem& problem, int64_t most_inputs, int64_t line) {
   const int64_t I = problem.in_features, wanted = block_count(I, 16);
   const bool enough = is_small(problem) || I >= 8 * line;

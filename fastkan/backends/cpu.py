@@ -11,7 +11,7 @@ from torch import Tensor
 
 from fastkan.backends import native
 from fastkan.backends.native import address, contiguous
-from fastkan.backends.registry import Backend, Stack
+from fastkan.backends.registry import Backend, Jet, Stack
 from fastkan.dtypes import DTYPE_NAMES, compute_dtype
 
 
@@ -108,6 +108,35 @@ def _stack_gradients(inputs, weights, knots, g, added, wanted_inputs, wanted_wei
     return grad_inputs, grad_weights
 
 
+# ---- jets
+
+
+def _jet_forward(x, weight, first, second, coefficients, knots, degree, activation):
+    """(value [B, O], first [d, B, O], second [B, O])."""
+    (rows, inputs), outputs = x.shape, weight.shape[2]
+    directions = inputs if first is None else len(first)
+    held = contiguous(x, weight, first, second, coefficients, knots)
+    results = x.new_empty(rows, outputs), x.new_empty(directions, rows, outputs), x.new_empty(rows, outputs)
+    native.module.cpu_jet(
+        *map(address, (*held, *results)), directions, rows, inputs, outputs, knots.shape[1], degree, activation,
+        DTYPE_NAMES[x.dtype], torch.get_num_threads(),
+    )  # fmt: skip
+    return results
+
+
+def _jet_gradients(x, weight, first, second, coefficients, knots, degree, activation, cotangents, wanted):
+    """Gradients of x, weight, first, second, and the squares [B, I]; None where not wanted."""
+    (rows, inputs), outputs = x.shape, weight.shape[2]
+    directions = inputs if first is None else len(first)
+    held = contiguous(x, weight, first, second, coefficients, knots, *cotangents)
+    results = [t.new_empty(t.shape) if want else None for t, want in zip((x, weight, first, second, x), wanted, strict=True)]
+    native.module.cpu_jet_gradients(
+        *map(address, (*held, *results)), directions, rows, inputs, outputs, knots.shape[1], degree, activation,
+        DTYPE_NAMES[x.dtype], torch.get_num_threads(),
+    )  # fmt: skip
+    return results
+
+
 BACKEND = Backend(
     "cpu",
     "C++, threads, local support (csrc/cpu)",
@@ -115,5 +144,6 @@ BACKEND = Backend(
     declines=native.declines("cpu", native.missing),
     fused_gradients=fused_gradients,
     stack=Stack(_stack_forward, _stack_gradients),
+    jet=Jet(_jet_forward, _jet_gradients),
     takes_16_bit=True,
 )

@@ -26,6 +26,15 @@ class Stack(NamedTuple):
     gradients: Callable[..., tuple[list[Tensor | None], list[Tensor | None]]]
 
 
+class Jet(NamedTuple):
+    """A layer's value, first and second derivatives from those of its inputs in one call, and their gradients
+    (docs/design.md, section 3); float32 or float64, one for all tensors.
+    """
+
+    forward: Callable[..., tuple[Tensor, Tensor, Tensor]]
+    gradients: Callable[..., list[Tensor | None]]
+
+
 @dataclass(frozen=True)
 class Backend:
     """Who computes operations, with the arguments of fastkan/reference.py.
@@ -34,7 +43,7 @@ class Backend:
     declines(device, dtype, degree): None, or the reason why it cannot serve.
     fused_gradients(x, weight, grad_output, row_weight, knots, degree, activation, nu, wanted): the four results that
         fastkan.ops.table.Wanted names, None for those that are not wanted; or None where it does not fuse this combination.
-    stack: several layers in one call.
+    stack: several layers in one call. jet: a layer with its derivatives in one call.
     takes_16_bit: it takes float16 and bfloat16 tensors as they are; others are given float32 copies.
     """
 
@@ -44,6 +53,7 @@ class Backend:
     declines: Callable[[torch.device, torch.dtype, int], str | None]
     fused_gradients: Callable[..., Sequence[Tensor | None] | None] | None = None
     stack: Stack | None = None
+    jet: Jet | None = None
     takes_16_bit: bool = False
 
 

@@ -90,6 +90,16 @@ def slopes_to_one(layer: "KANLinear", weight: Tensor, x: Tensor) -> Tensor:
     return ops.grad_input(x, weight, x.new_ones(len(x), 1), *settings, 1)
 
 
+def jet_of_splines(
+    layer: "KANLinear", weight: Tensor, x: Tensor, first: Tensor | None, second: Tensor | None, coefficients: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor] | None:
+    """Value [B, O], first [d, B, O] and second derivatives [B, O] of the spline edges in one call, as in ops/jet.py; None where
+    nothing makes them at once.
+    """
+    inputs = ops.JetInputs(x, weight, first, second, coefficients, layer.knots)
+    return ops.jet(inputs, layer.degree, layer.activation, layer.backend)
+
+
 class Moments(NamedTuple):
     """mean [I, M] of the slots over a batch and their covariance [I, M, M]: all statistics of the edges follow from them."""
 

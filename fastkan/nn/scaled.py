@@ -69,6 +69,12 @@ def at_zero(weight: Tensor, knots: Tensor, degree: int) -> Tensor:
     return combined(splines_at(torch.zeros_like(knots[:, :1]), knots, degree), weight[:, :-1])[:, 0]
 
 
+def value_at_zero(layer: "KANLinear", weight: Tensor) -> Tensor:
+    """What a plain layer of this weight gives at x = 0 [O], without its bias: the splines, as the base is 0 there."""
+    settings: dict[str, Any] = {"degree": layer.degree, "activation": layer.activation, "backend": layer.backend}
+    return kan_linear(weight.new_zeros(1, layer.in_features), weight, layer.knots, **settings)[0]
+
+
 def raised(weight: Tensor, knots: Tensor, degree: int, values: Tensor, least: float) -> Tensor:
     """A plain layer's weight [I, M, O] whose edges, held at 0 where x is 0, are higher by the values [I, O] on the grid.
 
@@ -95,7 +101,7 @@ def forward(layer: "KANLinear", x: Tensor, weight: Tensor) -> Tensor:
     whole = untraced(_is_whole) if tracing_state() else _is_whole
     if layer.activation not in HOMOGENEOUS or not whole(x, layer.in_features):
         weight = weight * factors(scale, weight.shape[1]).to(weight.dtype)
-        held = kan_linear(weight.new_zeros(1, layer.in_features), weight, layer.knots, **settings)[0]
+        held = value_at_zero(layer, weight)
         return kan_linear(x, weight, layer.knots, -held if layer.bias is None else layer.bias - held, **settings)
     rows = x if x.ndim == 2 else x.reshape(x.shape[:-1].numel(), layer.in_features)
     y = kan_linear(pad(rows, (0, 0, 0, 1)) / scale, weight, knots_over(layer.knots, scale), **settings)

@@ -21,8 +21,8 @@ class Jet(NamedTuple):
     second: Tensor
 
 
-def _directions(directions: Tensor | None, x: Tensor) -> Sequence[Tensor] | None:
-    """d tensors [B, I], or None for the unit vectors."""
+def _directions(directions: Tensor | None, x: Tensor) -> Tensor | None:
+    """[d, B, I], or None for the unit vectors."""
     inputs = x.shape[-1]
     if directions is None:
         if not inputs:
@@ -37,8 +37,8 @@ def _directions(directions: Tensor | None, x: Tensor) -> Sequence[Tensor] | None
         raise ValueError(f"directions: expected shape {expected} with d of at least 1, received {shape}")
     rows = x.shape[:-1].numel()
     if len(shape) == 2:
-        return [direction.expand(rows, inputs) for direction in directions]
-    return directions.reshape(shape[0], rows, inputs).unbind()
+        return directions[:, None].expand(-1, rows, inputs)
+    return directions.reshape(shape[0], rows, inputs)
 
 
 def _without_autocast(x: Tensor) -> AbstractContextManager[Any]:
@@ -91,12 +91,12 @@ def jet(
         if coefficients.shape != (count,):
             raise ValueError(f"coefficients: expected shape ({count},), received {tuple(coefficients.shape)}")
     rows = x if x.ndim == 2 else x.reshape(x.shape[:-1].numel(), x.shape[-1])
-    start = Flow(rows, first, None, None if coefficients is None else coefficients.unbind())
+    start = Flow(rows, first, None, coefficients)
     with _without_autocast(x):
         flow = through(model, "", start, types)
     value, second = flow.x, torch.zeros_like(flow.x) if flow.second is None else flow.second
     shape = (*x.shape[:-1], value.shape[-1])
-    return Jet(value.reshape(shape), torch.stack(tuple(flow.tangents)).reshape(count, *shape), second.reshape(shape))
+    return Jet(value.reshape(shape), flow.tangents.reshape(count, *shape), second.reshape(shape))
 
 
 def laplacian(model: nn.Module, x: Tensor, *, pointwise: Sequence[type[nn.Module]] = ()) -> Tensor:

@@ -5,12 +5,13 @@ of their second ones, a layer of edges gives, by Faa di Bruno's formula,
 
     value F0(x),    first F1(x; T_k),    second F2(x; sum_k T_k^2) + F1(x; s)
 
-where F_nu(x; r) is the layer with the nu-th derivative of its edges and row weights r. So d directions cost d + 3 calls of an
-operation that has gradients of any order; nested automatic differentiation goes through the graph of the gradient d times.
+where F_nu(x; r) is the layer with the nu-th derivative of its edges and row weights r. Backend cpu makes all of it in one call;
+elsewhere d directions cost d + 3 calls of an operation that has gradients of any order. Nested automatic differentiation goes
+through the graph of the gradient d times.
 """
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
@@ -18,39 +19,37 @@ from torch import Tensor, nn
 
 from fastkan.functional import kan_linear
 from fastkan.nn import KAN, Columns, KANLinear, Products, SymbolicEdges
-from fastkan.nn.edges import slopes_to_one
-from fastkan.nn.scaled import plain_weight
+from fastkan.nn.edges import jet_of_splines, slopes_to_one
+from fastkan.nn.scaled import plain_weight, value_at_zero
+from fastkan.nn.start import check_knots
 
 
 class Flow(NamedTuple):
-    """What flows through the stack: x [B, I], first: d tensors [B, I] (None: the unit vectors), second [B, I] (None: 0).
+    """What flows through the stack: x [B, I], first [d, B, I] (None: the unit vectors), second [B, I] (None: 0).
 
-    coefficients: d numbers of the second derivatives in their sum (None: all 1). No tensor [d, B, I] is made: layers
-    take and give one direction a call, and copies between cost up to 25 % of a small network's time.
+    coefficients: d numbers of the second derivatives in their sum (None: all 1).
     """
 
     x: Tensor
-    first: Sequence[Tensor] | None
+    first: Tensor | None
     second: Tensor | None
-    coefficients: Sequence[Tensor] | None
+    coefficients: Tensor | None
 
     @property
-    def tangents(self) -> Sequence[Tensor]:
-        """first, the unit vectors too as tensors."""
+    def tangents(self) -> Tensor:
+        """first, the unit vectors too as a tensor."""
         if self.first is not None:
             return self.first
-        return [unit.expand_as(self.x) for unit in torch.eye(self.x.shape[-1], dtype=self.x.dtype, device=self.x.device)]
+        return torch.eye(self.x.shape[-1], dtype=self.x.dtype, device=self.x.device)[:, None].expand(-1, *self.x.shape)
 
-    def summed(self, products: Sequence[Tensor]) -> Tensor:
-        """The sum of d tensors, with the coefficients."""
-        if self.coefficients is not None:
-            products = [c * product for c, product in zip(self.coefficients, products, strict=True)]
-        return sum(products[1:], products[0])
+    def summed(self, products: Tensor) -> Tensor:
+        """The sum over d, with the coefficients."""
+        return (products if self.coefficients is None else self.coefficients[:, None, None] * products).sum(0)
 
     def linear(self, function: Callable[[Tensor], Tensor], value: Tensor) -> "Flow":
-        """Through a linear function, with the value that it gives."""
+        """Through a linear function of the last dimension, with the value that it gives."""
         second = None if self.second is None else function(self.second)
-        return Flow(value, [function(t) for t in self.tangents], second, self.coefficients)
+        return Flow(value, function(self.tangents), second, self.coefficients)
 
     def pointwise(self, function: Callable[[Tensor], Tensor]) -> "Flow":
         """Through a function of every number by itself."""
@@ -64,27 +63,53 @@ class Flow(NamedTuple):
             return first.sum(), (first, y)
 
         curvature, (steepness, value) = torch.func.grad(slope, has_aux=True)(self.x)
-        second = curvature * self.summed([t * t for t in self.tangents])
+        tangents = self.tangents
+        second = curvature * self.summed(tangents * tangents)
         if self.second is not None:
             second = second + steepness * self.second
-        return Flow(value, [steepness * t for t in self.tangents], second, self.coefficients)
+        return Flow(value, steepness * tangents, second, self.coefficients)
 
 
 # ---- one rule a kind of module
 
 
 def _through_edges(layer: KANLinear, flow: Flow) -> Flow:
-    x, first, second, coefficients = flow
+    if layer.unset:
+        check_knots(layer, flow.x)
     weight = plain_weight(layer)
+    through = _in_one_call(layer, weight, flow) or _call_by_call(layer, weight, flow)
+    if layer.scale is not None:
+        through = through._replace(x=through.x - value_at_zero(layer, weight))
+    if layer.symbolic is None:
+        return through
+    formulas = _through_formulas(layer.symbolic, flow)
+    assert formulas.second is not None and through.second is not None
+    tangents, second = through.tangents + formulas.tangents, through.second + formulas.second
+    return Flow(through.x + formulas.x, tangents, second, flow.coefficients)
+
+
+def _in_one_call(layer: KANLinear, weight: Tensor, flow: Flow) -> Flow | None:
+    """The spline edges and the bias in one call of the backend, where it has one."""
+    made = jet_of_splines(layer, weight, *flow)
+    if made is None:
+        return None
+    value, tangents, second = made
+    return Flow(value if layer.bias is None else value + layer.bias, tangents, second, flow.coefficients)
+
+
+def _call_by_call(layer: KANLinear, weight: Tensor, flow: Flow) -> Flow:
+    """The same in d + 3 calls of operations that go everywhere and have derivatives of any order."""
+    x, first, second, coefficients = flow
 
     def run(x: Tensor, weight: Tensor, knots: Tensor, nu: int, row_weight: Tensor | None = None) -> Tensor:
         settings = {"degree": layer.degree, "activation": layer.activation, "backend": layer.backend}
-        return kan_linear(x, weight, knots, nu=nu, row_weight=row_weight, **settings)  # type: ignore[arg-type]
+        bias = layer.bias if nu == 0 else None
+        return kan_linear(x, weight, knots, bias, nu=nu, row_weight=row_weight, **settings)  # type: ignore[arg-type]
 
     def along(t: Tensor) -> Tensor:
         return run(x, weight, layer.knots, 1, t)
 
-    value = layer(x)
+    value = run(x, weight, layer.knots, 0)
     if layer.out_features == 1 and first is not None:  # as most networks end: its slopes serve all directions
         slopes = slopes_to_one(layer, weight, x)
 
@@ -94,19 +119,14 @@ def _through_edges(layer: KANLinear, flow: Flow) -> Flow:
     if first is None:  # along a unit vector only the edges of one input count
         columns = zip(x.split(1, dim=1), weight.split(1), layer.knots.split(1), strict=True)
         tangents = [run(*column, 1) for column in columns]
-        squares = None if coefficients is None else torch.stack(tuple(coefficients)).expand_as(x)
+        squares = None if coefficients is None else coefficients.expand_as(x)
     else:
-        tangents = [along(t) for t in first]
-        squares = flow.summed([t * t for t in first])
+        tangents = [along(t) for t in first.unbind()]
+        squares = flow.summed(first * first)
     curved = run(x, weight, layer.knots, 2, squares)
     if second is not None:
         curved = curved + along(second)
-    if layer.symbolic is not None:
-        formulas = _through_formulas(layer.symbolic, flow)  # their value is in the layer's
-        assert formulas.second is not None
-        tangents = [t + more for t, more in zip(tangents, formulas.tangents, strict=True)]
-        curved = curved + formulas.second
-    return Flow(value, tangents, curved, coefficients)
+    return Flow(value, torch.stack(tangents), curved, coefficients)
 
 
 def _through_formulas(formulas: SymbolicEdges, flow: Flow) -> Flow:
@@ -123,23 +143,22 @@ def _through_formulas(formulas: SymbolicEdges, flow: Flow) -> Flow:
 def _times(u: Flow, v: Flow) -> Flow:
     """The product of two, by the product rule."""
     assert u.second is not None and v.second is not None
-    mixed = u.summed([du * dv for du, dv in zip(u.tangents, v.tangents, strict=True)])
-    tangents = [du * v.x + u.x * dv for du, dv in zip(u.tangents, v.tangents, strict=True)]
+    mixed, tangents = u.summed(u.tangents * v.tangents), u.tangents * v.x + u.x * v.tangents
     return Flow(u.x * v.x, tangents, u.second * v.x + 2 * mixed + u.x * v.second, u.coefficients)
 
 
 def _through_products(nodes: Products, flow: Flow) -> Flow:
-    second = torch.zeros_like(flow.x) if flow.second is None else flow.second
+    tangents, second = flow.tangents, torch.zeros_like(flow.x) if flow.second is None else flow.second
 
     def part(start: int, stop: int) -> Flow:
         of = (..., slice(start, stop))
-        return Flow(flow.x[of], [t[of] for t in flow.tangents], second[of], flow.coefficients)
+        return Flow(flow.x[of], tangents[of], second[of], flow.coefficients)
 
     parts, start = [part(0, nodes.sums)], nodes.sums
     for arity in nodes.arities:
         parts.append(functools.reduce(_times, [part(k, k + 1) for k in range(start, start + arity)]))
         start += arity
-    tangents = [torch.cat(along, dim=-1) for along in zip(*(p.tangents for p in parts), strict=True)]
+    tangents = torch.cat([p.tangents for p in parts], dim=-1)
     curved = torch.cat([p.second for p in parts if p.second is not None], dim=-1)
     return Flow(torch.cat([p.x for p in parts], dim=-1), tangents, curved, flow.coefficients)
 

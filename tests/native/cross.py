@@ -8,7 +8,7 @@ import pytest
 from compilers import KERNELS, STANDARD, Compile, compile_all, compiler, drivers
 
 FLAGS = [*STANDARD, "-fno-math-errno", "-fno-trapping-math"]
-DRIVERS = ("operations", "dispatch", "parallel", "stack", "workspace")
+DRIVERS = ("operations", "dispatch", "jet", "parallel", "stack", "workspace")
 BASELINE = ["-DFASTKAN_ISA=baseline", "-DFASTKAN_VECTOR_BYTES=16"]
 AVX512 = ["-DFASTKAN_ISA=avx512", "-DFASTKAN_VECTOR_BYTES=64", "-mcpu=x86_64_v4"]
 

@@ -13,7 +13,7 @@ UNDEFINED = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
 # GCC takes three times as long over the kernels with these, and the address sanitizer sees what they would see.
 FEWER = ["-fno-sanitize=null,alignment,object-size,pointer-overflow,vptr", "-Wno-psabi", "-Wno-maybe-uninitialized"]
 CASES = 25_000  # of fuzz, for each instruction set
-DRIVERS = ("operations", "workspace", "parallel")
+DRIVERS = ("operations", "jet", "workspace", "parallel")
 ISAS = ["avx512", "avx2", "baseline", "scalar"]  # scalar: the baseline of a compiler without vector extensions
 try:
     from fastkan._C import cpu_isa
@@ -63,7 +63,7 @@ def run_program(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., str]:
     jobs |= {
         f"dispatch-{isa}": [f"-DFASTKAN_ONLY={'baseline' if isa == 'scalar' else isa}", CPU / "dispatch.cpp"] for isa in ALONE
     }
-    jobs |= {program: [HERE / f"{program}.cpp"] for program in ("test_splines", "test_operations", "test_threads", "fuzz")}
+    jobs |= {name: [HERE / f"{name}.cpp"] for name in ("test_splines", "test_operations", "test_jets", "test_threads", "fuzz")}
 
     def linked_and_run(program: str, isa: str, *arguments: object) -> str:
         core = isa if isa in ALONE else "choice"
@@ -91,6 +91,12 @@ def test_splines(run_program: Callable[..., str]) -> None:
 def test_operations(isa: str, run_program: Callable[..., str]) -> None:
     """The operations against their definitions."""
     run_program("test_operations", isa)
+
+
+@pytest.mark.parametrize("isa", EVERY_ISA)
+def test_jets(isa: str, run_program: Callable[..., str]) -> None:
+    """A layer with its derivatives, and all its gradients, against their definitions."""
+    run_program("test_jets", isa)
 
 
 @pytest.mark.parametrize("isa", EVERY_ISA)

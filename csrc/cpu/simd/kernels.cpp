@@ -1,6 +1,7 @@
 // Compiled once per instruction set, with FASTKAN_ISA (its name and namespace) and FASTKAN_VECTOR_BYTES.
 #include "fused_gradients_tasks.h"
 #include "gram/gram.h"
+#include "jet/tasks.h"
 #include "peaks.h"
 
 #define FASTKAN_STRING(name) FASTKAN_STRING_(name)
@@ -21,6 +22,10 @@ constexpr Kernels<T> kTable = {FASTKAN_STRING(FASTKAN_ISA),
                                gram_bytes<T>,
                                gram<T>,
                                quadratic<T>,
+                               jet_bytes<T>,
+                               jet<T>,
+                               jet_gradients_bytes<T>,
+                               jet_gradients<T>,
                                kSums,
                                multiply_add_steps<T>,
                                read_words};

@@ -41,6 +41,55 @@ static int join_columns(const T* columns, int64_t stride, int rows, int width, T
 }
 #endif
 
+// A vector of which only the first `count` numbers are read; `rest` in the lanes after them.
+template <class T>
+FASTKAN_HD Lanes<T> load_first(const T* from, int count, T rest = T(0)) {
+  if (count >= kLanes<T>) return load(from);
+  Lanes<T> lanes = broadcast(rest);
+#ifdef FASTKAN_LOOKUP
+  const unsigned mask = (1u << count) - 1;
+  if constexpr (sizeof(T) == 4)
+    return Lanes<T>(_mm512_mask_loadu_ps(__m512(lanes), __mmask16(mask), from));
+  else
+    return Lanes<T>(_mm512_mask_loadu_pd(__m512d(lanes), __mmask8(mask), from));
+#else
+  for (int k = 0; k < count; ++k) set_lane<T>(lanes, k, from[k]);
+  return lanes;
+#endif
+}
+
+template <class T>
+FASTKAN_HD void store_first(T* to, int count, Lanes<T> lanes) {
+#ifdef FASTKAN_LOOKUP
+  if constexpr (sizeof(T) == 4)
+    _mm512_mask_storeu_ps(to, __mmask16((1u << count) - 1), __m512(lanes));
+  else
+    _mm512_mask_storeu_pd(to, __mmask8((1u << count) - 1), __m512d(lanes));
+#else
+  for (int k = 0; k < count; ++k) to[k] = lane<T>(lanes, k);
+#endif
+}
+
+// A square that is not whole: with masks that costs as much as a whole one.
+template <class T>
+FASTKAN_HD void transpose_part(const T* src, int64_t src_stride, int rows, int columns, T* dst,
+                               int64_t dst_stride) {
+#if defined(FASTKAN_LOOKUP) && defined(FASTKAN_SHUFFLES)
+  constexpr int n = kLanes<T>;
+  if (rows * columns > 2 * n) {
+    Lanes<T> a[n] = {};
+    for (int r = 0; r < n; ++r)
+      if (r < rows) a[r] = load_first(src + r * src_stride, columns);
+    transpose_lanes<T>(a);
+    for (int c = 0; c < n; ++c)
+      if (c < columns) store_first(dst + c * dst_stride, rows, a[c]);
+    return;
+  }
+#endif
+  for (int r = 0; r < rows; ++r)
+    for (int c = 0; c < columns; ++c) dst[c * dst_stride + r] = src[r * src_stride + c];
+}
+
 // dst[c * dst_stride + r] = src[r * src_stride + c]
 template <class T, class S>
 static void transpose(const S* src, int64_t src_stride, int rows, int columns, T* dst, int64_t dst_stride) {
@@ -57,21 +106,20 @@ static void transpose(const S* src, int64_t src_stride, int rows, int columns, T
       columns -= done;
     }
 #endif
-    for (; r + n <= rows; r += n) {
-      int c = 0;
-      for (; c + n <= columns; c += n)
-        transpose_square(src + r * src_stride + c, src_stride, dst + c * dst_stride + r, dst_stride);
-      for (; c < columns; ++c)
-        for (int q = r; q < r + n; ++q) dst[c * dst_stride + q] = src[q * src_stride + c];
-    }
+    for (; r < rows; r += n)
+      for (int c = 0; c < columns; c += n) {
+        const T* const from = src + r * src_stride + c;
+        T* const to = dst + c * dst_stride + r;
+        if (r + n <= rows && c + n <= columns)
+          transpose_square(from, src_stride, to, dst_stride);
+        else
+          transpose_part(from, src_stride, rows - r < n ? rows - r : n, columns - c < n ? columns - c : n, to,
+                         dst_stride);
+      }
+  } else {
+    for (; r < rows; ++r)
+      for (int c = 0; c < columns; ++c) dst[c * dst_stride + r] = widen(src[r * src_stride + c]);
   }
-  for (; r < rows; ++r)
-    for (int c = 0; c < columns; ++c) {
-      if constexpr (sizeof(S) == sizeof(T))
-        dst[c * dst_stride + r] = src[r * src_stride + c];
-      else
-        dst[c * dst_stride + r] = widen(src[r * src_stride + c]);
-    }
 }
 
 // Columns [first_column, + columns) of rows [first_row, + rows) of a matrix of `width` columns, each column

@@ -145,14 +145,13 @@ FASTKAN_HD void add_sums(const Lanes<T>* v, T* sums) {
 }
 #endif
 
-// dst[c * dst_stride + r] = src[r * src_stride + c] for a square of kLanes rows and columns.
+#if defined(FASTKAN_SHUFFLES) && FASTKAN_VECTOR_BYTES == 64
+// Lane c of vector r becomes lane r of vector c.
 template <class T>
-FASTKAN_HD void transpose_square(const T* src, int64_t src_stride, T* dst, int64_t dst_stride) {
+FASTKAN_HD void transpose_lanes(Lanes<T> (&a)[kLanes<T>]) {
   constexpr int n = kLanes<T>;
-#ifdef FASTKAN_SHUFFLES
+  Lanes<T> b[n];
   if constexpr (n == 16) {
-    Lanes<T> a[16], b[16];
-    for (int r = 0; r < 16; ++r) a[r] = load<T>(src + r * src_stride);
     for (int r = 0; r < 8; ++r) {
       b[r] = __builtin_shufflevector(a[r], a[r + 8], 0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23);
       b[r + 8] = __builtin_shufflevector(a[r], a[r + 8], 8, 9, 10, 11, 12, 13, 14, 15, 24, 25, 26, 27, 28, 29,
@@ -178,12 +177,38 @@ FASTKAN_HD void transpose_square(const T* src, int64_t src_stride, T* dst, int64
       a[g + 1] =
           __builtin_shufflevector(b[g], b[g + 1], 1, 17, 3, 19, 5, 21, 7, 23, 9, 25, 11, 27, 13, 29, 15, 31);
     }
-    for (int r = 0; r < 16; ++r) store<T>(dst + r * dst_stride, a[r]);
-    return;
+  } else {
+    for (int r = 0; r < 4; ++r) {
+      b[r] = __builtin_shufflevector(a[r], a[r + 4], 0, 1, 2, 3, 8, 9, 10, 11);
+      b[r + 4] = __builtin_shufflevector(a[r], a[r + 4], 4, 5, 6, 7, 12, 13, 14, 15);
+    }
+    for (int g = 0; g < 8; g += 4)
+      for (int r = g; r < g + 2; ++r) {
+        a[r] = __builtin_shufflevector(b[r], b[r + 2], 0, 1, 8, 9, 4, 5, 12, 13);
+        a[r + 2] = __builtin_shufflevector(b[r], b[r + 2], 2, 3, 10, 11, 6, 7, 14, 15);
+      }
+    for (int g = 0; g < 8; g += 2) {
+      b[g] = __builtin_shufflevector(a[g], a[g + 1], 0, 8, 2, 10, 4, 12, 6, 14);
+      b[g + 1] = __builtin_shufflevector(a[g], a[g + 1], 1, 9, 3, 11, 5, 13, 7, 15);
+    }
+    for (int r = 0; r < n; ++r) a[r] = b[r];
   }
+}
 #endif
+
+// dst[c * dst_stride + r] = src[r * src_stride + c] for a square of kLanes rows and columns.
+template <class T>
+FASTKAN_HD void transpose_square(const T* src, int64_t src_stride, T* dst, int64_t dst_stride) {
+  constexpr int n = kLanes<T>;
+#if defined(FASTKAN_SHUFFLES) && FASTKAN_VECTOR_BYTES == 64
+  Lanes<T> a[n];
+  for (int r = 0; r < n; ++r) a[r] = load<T>(src + r * src_stride);
+  transpose_lanes<T>(a);
+  for (int r = 0; r < n; ++r) store<T>(dst + r * dst_stride, a[r]);
+#else
   for (int r = 0; r < n; ++r)
     for (int c = 0; c < n; ++c) dst[c * dst_stride + r] = src[r * src_stride + c];
+#endif
 }
 
 }  // namespace FASTKAN_ISA
