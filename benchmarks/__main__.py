@@ -8,6 +8,8 @@ COMMANDS = {
     "cpu": ("cpu.run:main", "layers, networks and training beside the peers: make bench"),
     "train": ("cpu.run:train_main", "KANs and MLPs trained on real data alone"),
     "science": ("science.run:main", "errors of fit and structures of sparsify over seeds, beside pykan"),
+    "swap": ("swap.run:main", "small models trained as they are and swapped, with the same optimizers"),
+    "models": ("swap.table:main", "every model of swap after the swap: trained, saved, loaded, exported"),
     "plot": ("cpu.run:plot_main", "print and draw an earlier run of cpu or train"),
     "gpu": ("gpu.run:main", "throughput on an NVIDIA GPU beside cuBLAS and the peers"),
     "tune": ("tune:main", "tiles of the Triton kernels for the GPU at hand"),

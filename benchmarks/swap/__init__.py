@@ -1,0 +1,1 @@
+"""Swapped models beside the ones they were: do they train as well with the same optimizer and learning rate?"""
