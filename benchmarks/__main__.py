@@ -17,6 +17,7 @@ COMMANDS = {
     "crossovers": ("crossovers:main", "which way through the CPU's C++ is faster where"),
     "fused-gradients": ("fused_gradients:main", "what gradients in one pass save on the CPU"),
     "jets": ("jets:main", "derivatives in one pass beside nested differentiation on the CPU"),
+    "vmap": ("vmap:main", "torch.func over KANs beside plain ways on the CPU"),
     "rates": ("instructions.rates:main", "rates of dense and 2:4 sparse matrix instructions on an NVIDIA GPU"),
     "proof": ("proof:main", "every test that needs a GPU, then gpu: make gpu"),
 }

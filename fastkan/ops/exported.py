@@ -15,7 +15,7 @@ from torch import Tensor
 
 from fastkan import reference
 from fastkan.backends import Backend
-from fastkan.ops.registration import compute
+from fastkan.ops.registration import compute, compute_several
 from fastkan.ops.table import OPERATIONS, Operation
 from fastkan.ops.torch_private import tracing_state, untraced
 from fastkan.splines.activations import activation_derivative
@@ -103,7 +103,8 @@ def in_plain_pytorch(operation: Operation, backend: Backend = _RUNTIMES) -> Call
     """A function with the arguments of the operation's torch op that no tool needs fastkan for."""
 
     def call(*arguments: Any) -> Tensor:
-        return compute(operation, backend, *operation.split(arguments))
+        run = compute if arguments[0].ndim == 2 else compute_several
+        return run(operation, backend, *operation.split(arguments))
 
     return call
 

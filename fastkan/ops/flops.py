@@ -4,6 +4,7 @@ A multiply-add is two. Counted is the contraction over the slots that are not ze
 Evaluating the slots is not counted, nor is a bias or a row weight.
 """
 
+import math
 import sys
 from collections.abc import Callable, Sequence
 from importlib.abc import MetaPathFinder
@@ -27,14 +28,16 @@ def _formula(operation: Operation) -> Callable[..., int]:
     def flops(*arguments: Any, out_val: Any) -> int:
         tensors, settings, _ = operation.split(arguments)
         sizes, slots = operation.sizes(tensors, settings), settings.degree + 2
-        return contraction(sizes["B"], sizes["I"], slots, sizes.get("O", slots))
+        calls = tensors[0].shape[:-2].numel()
+        return contraction(calls * sizes["B"], sizes["I"], slots, sizes.get("O", slots))
 
     return flops
 
 
 def _fused_formula(*arguments: Any, out_val: Any) -> int:
     """Each result that is wanted is one operation."""
-    (rows, in_features), out_features = arguments[0].shape, arguments[1].shape[2]
+    *calls, in_features = arguments[0].shape  # rows of one layer, or of several
+    rows, out_features = math.prod(calls), arguments[1].shape[-1]
     degree, wanted = arguments[len(FUSED_TENSORS) + 1], arguments[-1]
     return sum(wanted) * contraction(rows, in_features, degree + 2, out_features)
 

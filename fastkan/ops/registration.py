@@ -1,4 +1,4 @@
-"""The operations of the table as torch ops: schema, implementation, fake, autograd and vmap. Callers use routes.py.
+"""The operations of the table as torch ops: schema, implementation and fake. Callers use routes.py, which adds the rest.
 
 Dtypes: x, row_weight, gram and quadratic share one; weight, grad_output and y share another (they differ under autocast only).
 """
@@ -11,8 +11,7 @@ from torch import Tensor
 
 from fastkan import backends
 from fastkan.dtypes import compute_dtype
-from fastkan.ops import derivatives
-from fastkan.ops.derivatives import Closure
+from fastkan.ops import several
 from fastkan.ops.table import FUSED_NAME, FUSED_SCHEMA, FUSED_TENSORS, OPERATIONS, Operation, Settings, Wanted
 from fastkan.splines.activations import check_activation
 
@@ -79,10 +78,28 @@ def _implementation(operation: Operation) -> Callable[..., Tensor]:
     def run(*arguments: Any) -> Tensor:
         tensors, settings, orders = operation.split(arguments)
         _check_orders(settings.activation, orders)
-        shapes.check(tensors, settings.knots, settings.degree)
-        return compute(operation, _backend_of(tensors[0], settings, operation.name), tensors, settings, orders)
+        backend = _backend_of(tensors[0], settings, operation.name)
+        if tensors[0].ndim == 2:
+            shapes.check(tensors, settings.knots, settings.degree)
+            return compute(operation, backend, tensors, settings, orders)
+        several.check_first(shapes.check, tensors, settings.knots, settings.degree)
+        return compute_several(operation, backend, tensors, settings, orders)
 
     return run
+
+
+def compute_several(
+    operation: Operation, backend: backends.Backend, tensors: Sequence[Any], settings: Settings, orders: Sequence[int]
+) -> Tensor:
+    """N calls at once: all tensors have one more dimension in front."""
+    x, knots = tensors[0], settings.knots
+    if operation.name == "grad_weight" and several.products_serve(x, knots):
+        run = _backend_of(x, settings, "grad_input").operations.grad_input
+        made = several.grad_weights(run, tensors, settings, orders[0])
+        return made.to(tensors[operation.position_of_like].dtype)
+    calls = several.calls_of((*tensors, knots))
+    results = [compute(operation, backend, own, settings._replace(knots=grid), orders) for *own, grid in calls]
+    return torch.stack(results) if results else operation.empty(tensors, settings)
 
 
 def _fake(operation: Operation) -> Callable[..., Tensor]:
@@ -97,51 +114,13 @@ def _fake(operation: Operation) -> Callable[..., Tensor]:
 # ---- registration
 
 
-def _vmap_rule(operation: Operation) -> Callable:
-    op, rows = raw[operation.name], operation.row_tensors
-
-    def fold(info, in_dims, *arguments):
-        """A batch of rows is just more rows."""
-        folded = list(arguments)
-        for k in rows:
-            if arguments[k] is not None:
-                a, d = arguments[k], in_dims[k]
-                a = a.expand(info.batch_size, *a.shape) if d is None else a.movedim(d, 0)
-                folded[k] = a.reshape(-1, a.shape[-1])
-        result = op(*folded)
-        return result.reshape(info.batch_size, -1, result.shape[-1]), 0
-
-    def rule(info, in_dims, *arguments):
-        if rows and all(d is None or k in rows for k, d in enumerate(in_dims)) and info.batch_size:
-            return fold(info, in_dims, *arguments)
-        moved = [a if d is None else a.movedim(d, 0) for a, d in zip(arguments, in_dims, strict=True)]
-        slices = [op(*(a if d is None else a[k] for a, d in zip(moved, in_dims, strict=True))) for k in range(info.batch_size)]
-        return torch.stack(slices), 0
-
-    return rule
-
-
-def _register(operation: Operation, closure: Closure) -> None:
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        derivatives.save(ctx, operation, inputs)
-
-    def backward(ctx: Any, q: Tensor) -> tuple[Tensor | None, ...]:
-        return derivatives.backward(ctx, closure, operation, ctx.needs_input_grad, q)
-
-    name = f"fastkan::{operation.torch_name}"
-    library.impl(operation.torch_name, _implementation(operation), "CompositeExplicitAutograd")
-    torch.library.register_fake(name, _fake(operation), lib=library)
-    torch.library.register_autograd(name, backward, setup_context=setup_context, lib=library)
-    torch.library.register_vmap(name, _vmap_rule(operation), lib=library)
-
-
 library = torch.library.Library("fastkan", "DEF")
 for _operation in OPERATIONS.values():
     library.define(_operation.schema)
 raw = {name: getattr(torch.ops.fastkan, operation.torch_name).default for name, operation in OPERATIONS.items()}
-_raw_closure = Closure(**raw)
 for _operation in OPERATIONS.values():
-    _register(_operation, _raw_closure)
+    library.impl(_operation.torch_name, _implementation(_operation), "CompositeExplicitAutograd")
+    torch.library.register_fake(f"fastkan::{_operation.torch_name}", _fake(_operation), lib=library)
 
 
 # ---- several gradients of one x in one call
@@ -177,8 +156,20 @@ def _run_fused(*arguments: Any) -> tuple[Tensor, ...]:
     *tensors, knots, degree, activation, name, nu, flags = arguments
     settings, wanted = Settings(knots, degree, activation, name), Wanted(*flags)
     _check_orders(activation, (nu, nu + 1))
-    _fused_shapes.check(tensors, knots, degree)
     backend = _backend_of(tensors[0], settings, "forward")
+    if tensors[0].ndim == 2:
+        _fused_shapes.check(tensors, knots, degree)
+        return _fuse(backend, tensors, settings, nu, wanted)
+    several.check_first(_fused_shapes.check, tensors, knots, degree)
+    calls = several.calls_of((*tensors, knots))
+    made = [_fuse(backend, own, settings._replace(knots=grid), nu, wanted) for *own, grid in calls]
+    if not made:
+        return _fake_fused(*arguments)
+    return tuple(torch.stack(each) if want else NOTHING for want, each in zip(wanted, zip(*made, strict=True), strict=True))
+
+
+def _fuse(backend: backends.Backend, tensors: Sequence[Any], settings: Settings, nu: int, wanted: Wanted) -> tuple[Tensor, ...]:
+    knots, degree, activation, _ = settings
     made = None
     if backend.fused_gradients:
         made = backend.fused_gradients(*tensors, knots.to(compute_dtype(tensors[0].dtype)), degree, activation, nu, wanted)

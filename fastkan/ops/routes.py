@@ -1,9 +1,8 @@
 """How a call reaches the torch ops of registration.py: one router, and the functions that callers use.
 
-No single way serves everything in PyTorch (measured in docs/design.md). Under torch.compile and torch.export it is the raw op;
-under torch.func a Function with setup_context; in eager mode that records a graph a cheaper Function; else the raw op below
-autograd. Exporters that know no custom ops get exported.py. A stack of layers and fused gradients exist in plain eager mode
-only.
+No single way serves everything in PyTorch (measured in docs/design.md). Under torch.compile, torch.export and torch.func it is
+the raw op, with the kernels of transforms.py; in eager mode that records a graph a Function; else the raw op below autograd.
+Exporters that know no custom ops get exported.py. A stack of layers and fused gradients exist in plain eager mode only.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,21 +13,19 @@ import torch
 from torch import Tensor
 
 from fastkan import backends
-from fastkan.ops import derivatives
+from fastkan.ops import derivatives, transforms
 from fastkan.ops.derivatives import Closure
 from fastkan.ops.exported import EXPORTED, in_plain_pytorch
-from fastkan.ops.registration import raw, raw_fused_gradients
+from fastkan.ops.registration import library, raw, raw_fused_gradients
 from fastkan.ops.table import OPERATIONS, Operation, Settings, Wanted
 from fastkan.ops.torch_private import (
     below_autograd,
     dual_active,
     functorch_active,
-    jvp_depth,
     observed,
     onnx_exporting,
     queryable,
     tracing_state,
-    version,
     wanted_inputs,
 )
 
@@ -38,27 +35,32 @@ from fastkan.ops.torch_private import (
 class Route(Enum):
     """Where a call goes."""
 
-    TRACED = auto()  # torch.compile, torch.export, torch.jit.trace: the raw op
-    DECOMPOSED = auto()  # torch.func or forward mode inside torch.compile: the reference, which they differentiate
+    OP = auto()  # torch.func, torch.compile, torch.export, torch.jit.trace: the raw op
+    DECOMPOSED = auto()  # inside torch.compile where an op would lose something: the reference, which PyTorch differentiates
     EXPORTED = auto()  # torch.onnx.export: the operators that are fast in other runtimes
-    FUNCTORCH = auto()  # torch.func: the Function with setup_context
     DUAL = auto()  # forward mode: the eager Function, whose jvp keeps the tangent
     RECORDED = auto()  # eager, with a graph: the eager Function
     PLAIN = auto()  # eager, without a graph (every first-order backward is): the raw op
 
 
+def _of_a_program() -> Route:
+    """The route of a call that a compiler or an exporter sees."""
+    if onnx_exporting():
+        return Route.DECOMPOSED if functorch_active() else Route.EXPORTED
+    # Dynamo's graph enters a level of forward mode without telling Python, so an op in it would not see tangents.
+    return Route.DECOMPOSED if dual_active() and not functorch_active() else Route.OP
+
+
 def route() -> Route:
     """The route of a call made here and now."""
     if torch.compiler.is_compiling():
-        if functorch_active() or dual_active():
-            return Route.DECOMPOSED
-        return Route.EXPORTED if onnx_exporting() else Route.TRACED
+        return _of_a_program()
     if functorch_active():
-        return Route.FUNCTORCH
+        return Route.OP
     if dual_active():
         return Route.DUAL
     if tracing_state():
-        return Route.EXPORTED if onnx_exporting() else Route.TRACED
+        return _of_a_program()
     return Route.RECORDED if torch.is_grad_enabled() else Route.PLAIN
 
 
@@ -99,37 +101,8 @@ def _eager_function(operation: Operation) -> type[torch.autograd.Function]:
     return Eager
 
 
-def _functorch_function(operation: Operation) -> type[torch.autograd.Function]:
-    """The Function that torch.func can transform. Its apply costs 4 to 10 times as much."""
-    op = raw[operation.name]
-
-    class Functorch(torch.autograd.Function):
-        generate_vmap_rule = True
-
-        @staticmethod
-        def forward(*inputs: Any) -> Tensor:
-            return op(*inputs)
-
-        @staticmethod
-        def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-            _keep(ctx, operation, inputs)
-            ctx.versions = [version(t) for t in inputs[: len(operation.tensors) + 1]]
-
-        @staticmethod
-        def backward(ctx: Any, q: Tensor | None) -> tuple[Tensor | None, ...]:
-            if [version(t) for t in ctx.saved_tensors] != ctx.versions:
-                raise RuntimeError(f"{operation.name}: one of its tensors has been modified by an inplace operation since")
-            return derivatives.backward(ctx, _closure, operation, ctx.needs_input_grad, q)
-
-        @staticmethod
-        def jvp(ctx: Any, *tangents: Tensor | None) -> Tensor | None:
-            return derivatives.jvp(ctx, _closure, operation, tangents)
-
-    return Functorch
-
-
 def _routed(operation: Operation) -> Callable[..., Tensor]:
-    op, eager, functorch = raw[operation.name], _eager_function(operation), _functorch_function(operation)
+    op, eager = raw[operation.name], _eager_function(operation)
     decomposed, exported = in_plain_pytorch(operation, backends.reference.BACKEND), EXPORTED[operation.name]
 
     def call(*arguments: Any) -> Tensor:
@@ -139,18 +112,9 @@ def _routed(operation: Operation) -> Callable[..., Tensor]:
                 return op(*arguments)
         if way is Route.RECORDED or way is Route.DUAL:
             return eager.apply(*map(queryable, arguments))
-        if way is Route.TRACED:
+        if way is Route.OP:
             return op(*arguments)
-        if way is Route.DECOMPOSED:
-            return decomposed(*arguments)
-        if way is Route.EXPORTED:
-            return exported(*arguments)
-        if jvp_depth() > 1:
-            raise NotImplementedError(
-                "forward mode over forward mode gives zeros in PyTorch (pytorch/pytorch#197867): "
-                "use torch.func.jacrev for one of the two"
-            )
-        return functorch.apply(*arguments)
+        return (exported if way is Route.EXPORTED else decomposed)(*arguments)
 
     call.__name__ = operation.name
     return call
@@ -211,3 +175,16 @@ class InputAndForward(torch.autograd.Function):
 
 
 _closure = Closure(fused_gradients, **routed)
+
+
+# ---- the ops' kernels
+
+
+def _outside() -> Closure | None:
+    """This module's closure for a backward pass in plain eager mode, whose routes know more than the raw ops."""
+    return _closure if route() in (Route.PLAIN, Route.RECORDED) and not observed() else None
+
+
+_of_ops = Closure(**raw)
+for _operation in OPERATIONS.values():
+    transforms.register(_operation, library, raw[_operation.name], _of_ops, _outside)

@@ -1,6 +1,7 @@
 """One record an operation: everything that the rest of fastkan.ops, and the tests, must know about it.
 
-Letters name sizes: B rows, I inputs, O outputs, M slots (docs/design.md, section 2).
+Letters name sizes: B rows, I inputs, O outputs, M slots (docs/design.md, section 2). All tensors of a call, knots too, may have
+one more dimension N in front: N calls at once, each with tensors of its own (vmap makes them).
 """
 
 import functools
@@ -66,6 +67,11 @@ class Operation:
         """Positions of the tensors whose rows may be folded with those of other calls; none where rows are summed."""
         return tuple(k for k, name in enumerate(self.tensors) if SHAPES[name][0] == "B") if self.by_rows else ()
 
+    @property
+    def output_tensors(self) -> tuple[int, ...]:
+        """Positions of the tensors with output features, where those stay apart in the result; none where they are summed."""
+        return tuple(k for k, name in enumerate(self.tensors) if "O" in SHAPES[name]) if "O" in self.result else ()
+
     def split(self, arguments: Sequence[Any]) -> tuple[Sequence[Any], Settings, Sequence[int]]:
         """(tensors, settings, orders) of a call."""
         first = self.first_setting
@@ -73,16 +79,18 @@ class Operation:
 
     def sizes(self, tensors: Sequence[Any], settings: Settings) -> dict[str, int]:
         """What the letters of the shapes stand for."""
-        sizes = {"M": settings.knots.shape[1] - settings.degree}
+        sizes = {"M": settings.knots.shape[-1] - settings.degree}
         for name, tensor in zip(self.tensors, tensors, strict=True):
             if name not in OPTIONAL:
-                sizes |= zip(SHAPES[name], tensor.shape, strict=True)
+                letters = SHAPES[name]
+                sizes |= zip(letters, tensor.shape[-len(letters) :], strict=True)
         return sizes
 
     def empty(self, tensors: Sequence[Any], settings: Settings) -> Tensor:
         """An unwritten result."""
         sizes = self.sizes(tensors, settings)
-        return tensors[self.position_of_like].new_empty([sizes[letter] for letter in self.result])
+        shape = [*tensors[0].shape[:-2], *(sizes[letter] for letter in self.result)]
+        return tensors[self.position_of_like].new_empty(shape)
 
 
 OPERATIONS = {

@@ -1,7 +1,8 @@
 """The private PyTorch predicates that routing needs, each used nowhere else (checked on torch 2.11, 2.13 and 2.14)."""
 
+import contextlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -38,6 +39,17 @@ _is_wrapped = private("_C._functorch.is_functorch_wrapped_tensor")
 _unwrapped = private("_C._functorch.get_unwrapped")
 _will_execute = private("_C._will_engine_execute_node")
 _swap_tensor_impl = private("_C._swap_tensor_impl")
+after_autograd = private("_C._after_autograd_keyset")  # of a kernel that calls its op again without autograd
+any_requires_grad = private("_C._any_requires_grad")
+_forward_mode = private("_C._is_fwd_grad_enabled")
+_set_forward_mode = private("_C._set_fwd_grad_enabled")
+_single_level = private("_C._functorch.get_single_level_autograd_function_allowed")
+_set_single_level = private("_C._functorch.set_single_level_autograd_function_allowed")
+_level = private("_C._functorch.current_level")
+_without_batch = private("_C._functorch._unwrap_batched")
+_with_batch = private("_C._functorch._add_batch_dim")
+_excluded = private("_C._ExcludeDispatchKeyGuard")
+_BATCHED = private("_C.DispatchKeySet")(private("_C.DispatchKey").FuncTorchBatched)
 private("autograd.forward_ad._current_level")  # an int that changes: read where it is used
 
 
@@ -142,3 +154,54 @@ def wanted_inputs(ctx: Any, present: tuple[bool, ...]) -> tuple[bool, ...]:
     nodes = iter(ctx.next_functions)  # one for each tensor argument
     edges = [next(nodes)[0] if is_tensor else None for is_tensor in present]
     return tuple(wanted and (edge is None or _will_run(edge)) for wanted, edge in zip(need, edges, strict=True))
+
+
+# ---- inside kernels of torch ops
+
+
+def gradient_modes() -> tuple[bool, bool]:
+    """Whether reverse and forward mode are on."""
+    return torch.is_grad_enabled(), _forward_mode()
+
+
+@contextlib.contextmanager
+def set_gradient_modes(modes: tuple[bool, bool]) -> Iterator[None]:
+    """A Function's forward runs with both off. The lower levels of torch.func are called from there and need theirs."""
+    before = gradient_modes()
+    torch._C._set_grad_enabled(modes[0])
+    _set_forward_mode(modes[1])
+    try:
+        yield
+    finally:
+        torch._C._set_grad_enabled(before[0])
+        _set_forward_mode(before[1])
+
+
+def apply_in_kernel(function: type[torch.autograd.Function], *arguments: Any) -> Any:
+    """Function.apply for an op's autograd kernel, which sees one level of torch.func at a time.
+
+    Function.apply itself does not know that, and would take the Function through all levels: 240 us a call where this takes 70.
+    """
+    apply = super(torch.autograd.Function, function).apply  # type: ignore[misc]
+    if not functorch_active():
+        return apply(*arguments)
+    before = _single_level()
+    _set_single_level(True)
+    try:
+        return apply(*arguments)
+    finally:
+        _set_single_level(before)
+
+
+def in_a_batch(rule: Callable[..., Any], op: Callable[..., Any], arguments: Sequence[Any]) -> Any:
+    """An op's answer at the present level of vmap.
+
+    rule(size, dims, *arguments): the answer, batch first, for arguments whose batch of that size is dimension dims[k] or None.
+    (torch.library.register_vmap takes 100 us for the same.)
+    """
+    level = _level()
+    pairs = [_without_batch(a, level) if isinstance(a, Tensor) else (a, None) for a in arguments]
+    plain, dims = [a for a, _ in pairs], [d for _, d in pairs]
+    size = next((a.shape[d] for a, d in pairs if d is not None), None)
+    with _excluded(_BATCHED):
+        return op(*plain) if size is None else _with_batch(rule(size, dims, *plain), 0, level)

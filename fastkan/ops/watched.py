@@ -20,6 +20,8 @@ class GradWeightCall(NamedTuple):
 
     def without(self, op: Any, arguments: Sequence[Any]) -> Any:
         """What the call returns, with zeros in the place of grad_weight, which is not made."""
+        if self.x.ndim != 2:
+            raise NotImplementedError("residuals: expected one weight for all rows, received a vmap over weights")
         inputs, slots = len(self.settings.knots), self.settings.knots.shape[1] - self.settings.degree
         zeros = self.grad_output.new_zeros(1).expand(inputs, slots, self.grad_output.shape[1])
         if op is not raw_fused_gradients:

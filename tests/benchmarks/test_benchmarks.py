@@ -13,7 +13,7 @@ import pytest
 import torch
 
 import fastkan
-from benchmarks import fused_gradients, jets, memory, threads, timer
+from benchmarks import fused_gradients, jets, memory, threads, timer, vmap
 from benchmarks.__main__ import COMMANDS
 from benchmarks.cases import BACKWARD, FORWARD, MODES, Case, Problem
 from benchmarks.cpu import networks, plot, report, training
@@ -280,6 +280,11 @@ def test_jets_on_a_tiny_network():
     for kind in ("KAN", "MLP"):
         row = jets.compare(kind, [2, 3, 1], 4, torch.float64)
         assert row["p20"] <= row["nested / jet"] <= row["p80"] and row["jet, us"] > 0
+
+
+def test_vmap_gives_the_plain_numbers():
+    for case in vmap.CASES:
+        assert vmap.compare(case, "KAN")["vmap / plain"] > 0
 
 
 def test_fused_gradients_apart_are_the_same_numbers():

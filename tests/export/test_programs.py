@@ -87,3 +87,31 @@ def test_the_table_is_new_and_names_only_operations_of_fastkan():
     table.clear()
     assert {op.namespace for op in fastkan.export.decompositions()} == {"fastkan"}
     assert set(fastkan.export.decompositions()) == set(fastkan.ops.raw.values())
+
+
+class Transformed(nn.Module):
+    """Rows by vmap, or an ensemble, whose calls are several at once."""
+
+    def __init__(self, members):
+        super().__init__()
+        self.nets = nn.ModuleList(fastkan.KAN([2, 3, 1]) for _ in range(members)).requires_grad_(False)
+        self.parameters_of, self.buffers_of = torch.func.stack_module_state(list(self.nets))
+
+    def forward(self, x):
+        net = self.nets[0]
+        if len(self.nets) == 1:
+            return torch.func.vmap(net)(x)
+        states = {name: p.detach() for name, p in self.parameters_of.items()}, self.buffers_of
+        return torch.func.vmap(lambda p, b: torch.func.functional_call(net, (p, b), (x,)))(*states)
+
+
+@pytest.mark.parametrize("members", [1, 3])
+def test_a_vmap_inside(members):
+    model, x = Transformed(members), torch.rand(5, 2)
+    program = torch.export.export(model, (x,), strict=False)
+    calls = [node.target for node in program.graph.nodes]
+    assert calls.count(torch.ops.fastkan.kan_linear.default) == 2
+    plain = program.run_decompositions(fastkan.export.decompositions())
+    assert not any("fastkan" in str(node.target) for node in plain.graph.nodes)
+    for made in (program, plain):
+        torch.testing.assert_close(made.module()(x), model(x))

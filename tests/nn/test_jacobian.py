@@ -5,7 +5,7 @@ import sys
 
 import pytest
 import torch
-from torch.func import functional_call, jacrev
+from torch.func import functional_call, jacrev, vmap
 
 from fastkan import KAN
 from fastkan.nn.jacobian import RowJacobian
@@ -137,6 +137,21 @@ def test_agrees_with_torch_func():
     ((block, _),) = jacobian.blocks(jacobian.terms[0], rows=len(X))
     whole = jacrev(lambda p: functional_call(model, p, (X,))[:, 0])({k: v.detach() for k, v in model.named_parameters()})
     torch.testing.assert_close(block, torch.cat([whole[k].flatten(1) for k, _ in model.named_parameters()], 1))
+
+
+def test_a_vmap_over_weights_is_refused():
+    """Its calls are several at once, and none of them is the layer's own."""
+    model = KAN([2, 1], seed=0).double()
+    scales = torch.tensor([1.0, 2.0], dtype=torch.float64)
+
+    def scaled(scale, x):
+        return functional_call(model, {"0.weight": scale * model[0].weight}, (x,))
+
+    def residuals():
+        return [vmap(scaled)(scales, torch.stack([X, 2 * X])).sum(0)]
+
+    with pytest.raises(NotImplementedError, match="^residuals: expected one weight for all rows, received a vmap over weights"):
+        RowJacobian(model, residuals)
 
 
 def test_gradients_of_the_model_are_untouched():
