@@ -24,7 +24,7 @@ def described(layer: "KANLinear") -> Tensor:
     """What the shapes of a state do not say, as JSON in bytes [N]: a tensor, so that every format for tensors keeps it."""
     symbolic = {} if layer.symbolic is None else {"symbolic": layer.symbolic.edges}
     text = json.dumps({"format": FORMAT} | _description(layer) | symbolic)
-    return torch.tensor(list(text.encode()), dtype=torch.uint8, device="cpu")
+    return torch.frombuffer(bytearray(text.encode()), dtype=torch.uint8)
 
 
 def read(description: Tensor) -> dict[str, Any]:

@@ -147,8 +147,7 @@ class LevenbergMarquardt:
 
     def _loss(self, jacobian: RowJacobian, w: Tensor, rough: Tensor) -> float:
         jacobian.set_weights(w)
-        with torch.enable_grad():
-            return self.objective.loss().item() + (w @ (rough @ w)).item()
+        return self.objective.value() + (w @ (rough @ w)).item()
 
     def _take(self, new: float, promised: float) -> None:
         ratio = (self.value - new) / max(promised, 1e-300)
