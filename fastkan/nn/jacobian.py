@@ -128,6 +128,7 @@ class RowJacobian:
         self.parameters = parameters_of(model)
         self.layers = list(dict.fromkeys(layer for layer, _ in self.parameters))
         self.columns = torch.cat([active(layer, name) for layer, name in self.parameters])
+        self.size = int(self.columns.sum())  # P, the number of columns
         added: list[tuple[int, Tensor]] = []
         with torch.enable_grad():
             with _rows_watched(self.parameters, added):
@@ -162,20 +163,18 @@ class RowJacobian:
     def _tensors(self) -> list[Tensor]:
         return [layer.get_parameter(name) for layer, name in self.parameters]
 
-    @property
-    def size(self) -> int:
-        """P, the number of columns."""
-        return int(self.columns.sum())
-
     @torch.no_grad()
     def weights(self) -> Tensor:
         """The present values of the columns' weights [P]."""
-        return torch.cat([tensor.flatten() for tensor in self._tensors])[self.columns]
+        every = torch.cat([tensor.flatten() for tensor in self._tensors])
+        return every if self.size == len(every) else every[self.columns]
 
     @torch.no_grad()
     def set_weights(self, values: Tensor) -> None:
         """Write values [P] into the model."""
-        whole = values.new_zeros(len(self.columns)).masked_scatter_(self.columns, values)
+        whole = values
+        if self.size < len(self.columns):
+            whole = values.new_zeros(len(self.columns)).masked_scatter_(self.columns, values)
         parameters = self._tensors
         for parameter, part in zip(parameters, whole.split([p.numel() for p in parameters]), strict=True):
             parameter.copy_(part.view_as(parameter))
@@ -221,7 +220,7 @@ class RowJacobian:
             for place, piece in enumerate(column.split(sizes, dim=1)):
                 self._write(piece, term, k, part, place, values)
         jacobian = block.flatten(0, 1)
-        return jacobian if bool(self.columns.all()) else jacobian[:, self.columns]
+        return jacobian if self.size == len(self.columns) else jacobian[:, self.columns]
 
     def check(self, residuals: Residuals) -> None:
         """Raise ValueError unless a combination of the rows has the gradient that the rows say."""

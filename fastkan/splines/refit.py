@@ -62,12 +62,13 @@ def _least_squares(old: Tensor, new: Tensor, degree: int, coefficients: Tensor) 
     splines = new.shape[1] - degree - 1
     x, w = _quadrature(old, new, degree)
     here = splines_at(x, new, degree)
-    target = projected(here, w, combined(splines_at(x, old, degree), coefficients), splines)
+    held = combined(splines_at(torch.cat((x, greville(new, degree)), dim=1), old, degree), coefficients)
+    target = projected(here, w, held[:, : x.shape[1]], splines)
     normal = normal_band(here, w, splines)
     ridge = _ridge(degree) * normal[..., 0].mean(1)[:, None]
     normal[..., 0] += ridge
     system = Banded(normal)
-    fit = combined(splines_at(greville(new, degree), old, degree), coefficients)
+    fit = held[:, x.shape[1] :]
     for _ in range(RIDGE_STEPS):
         fit = system.solve(target + ridge[..., None] * fit)
     return fit

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from fastkan.functional import check_tensor
 from fastkan.nn import KANLinear
 
-FEW = 1000
+FEW = 500
 Loss = Callable[[Tensor, Tensor], Tensor]
 Residual = Callable[[nn.Module], Tensor | Sequence[Tensor]]
 
