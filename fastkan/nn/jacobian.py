@@ -116,19 +116,36 @@ def _rows_watched(parameters: Sequence[tuple[KANLinear, str]], added: list[tuple
             handle.remove()
 
 
+class Columns(NamedTuple):
+    """What stands in the columns of a Jacobian: it stays while a model's weights and grids change.
+
+    parameters: see parameters_of. layers: theirs. there: which of their entries have a column; bool. size: P, how many have
+    """
+
+    parameters: list[tuple[KANLinear, str]]
+    layers: list[KANLinear]
+    there: Tensor
+    size: int
+
+    @classmethod
+    def of(cls, model: nn.Module) -> "Columns":
+        parameters = parameters_of(model)
+        there = torch.cat([active(layer, name) for layer, name in parameters])
+        return cls(parameters, list(dict.fromkeys(layer for layer, _ in parameters)), there, int(there.sum()))
+
+
 class RowJacobian:
     """The residuals and their Jacobian at a model's present weights.
 
     model: trainable parameters are weights, biases and formulas of KANLinear. Weights of edges that are gone have no column.
     residuals: returns tensors [B, ...], whose row b depends on row b of the layers' inputs alone
+    columns: the model's, where they are known
     raises: ValueError where a residual's rows are not those of the layers' inputs
     """
 
-    def __init__(self, model: nn.Module, residuals: Residuals) -> None:
-        self.parameters = parameters_of(model)
-        self.layers = list(dict.fromkeys(layer for layer, _ in self.parameters))
-        self.columns = torch.cat([active(layer, name) for layer, name in self.parameters])
-        self.size = int(self.columns.sum())  # P, the number of columns
+    def __init__(self, model: nn.Module, residuals: Residuals, columns: Columns | None = None) -> None:
+        self.columns = Columns.of(model) if columns is None else columns
+        self.parameters, self.layers, self.there, self.size = self.columns
         added: list[tuple[int, Tensor]] = []
         with torch.enable_grad():
             with _rows_watched(self.parameters, added):
@@ -167,14 +184,14 @@ class RowJacobian:
     def weights(self) -> Tensor:
         """The present values of the columns' weights [P]."""
         every = torch.cat([tensor.flatten() for tensor in self._tensors])
-        return every if self.size == len(every) else every[self.columns]
+        return every if self.size == len(every) else every[self.there]
 
     @torch.no_grad()
     def set_weights(self, values: Tensor) -> None:
         """Write values [P] into the model."""
         whole = values
-        if self.size < len(self.columns):
-            whole = values.new_zeros(len(self.columns)).masked_scatter_(self.columns, values)
+        if self.size < len(self.there):
+            whole = values.new_zeros(len(self.there)).masked_scatter_(self.there, values)
         parameters = self._tensors
         for parameter, part in zip(parameters, whole.split([p.numel() for p in parameters]), strict=True):
             parameter.copy_(part.view_as(parameter))
@@ -220,7 +237,7 @@ class RowJacobian:
             for place, piece in enumerate(column.split(sizes, dim=1)):
                 self._write(piece, term, k, part, place, values)
         jacobian = block.flatten(0, 1)
-        return jacobian if self.size == len(self.columns) else jacobian[:, self.columns]
+        return jacobian if self.size == len(self.there) else jacobian[:, self.there]
 
     def check(self, residuals: Residuals) -> None:
         """Raise ValueError unless a combination of the rows has the gradient that the rows say."""
@@ -229,7 +246,7 @@ class RowJacobian:
             signs = [(1 + torch.arange(len(term), dtype=term.dtype, device=term.device)).sin()[:, None] for term in terms]
             total = torch.stack([(term * sign).sum() for term, sign in zip(terms, signs, strict=True)]).sum()
             gradients = torch.autograd.grad(total, self._tensors, allow_unused=True, materialize_grads=True)
-        expected = torch.cat([gradient.flatten() for gradient in gradients])[self.columns]
+        expected = torch.cat([gradient.flatten() for gradient in gradients])[self.there]
         made, scale = torch.zeros_like(expected), torch.zeros_like(expected)
         for term, sign in zip(self.terms, signs, strict=True):
             ((jacobian, _),) = self.blocks(term, len(term.values))

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fastkan.nn.jacobian import RowJacobian
+from fastkan.nn.jacobian import Columns, RowJacobian
 from fastkan.train.objective import Objective, inputs_watched
 
 ATTEMPTS = 12  # how often the damping rises, four times each, before a step counts as failed
@@ -22,7 +22,7 @@ PANEL = 96  # columns of J^T J at once: its lower half in 0.54 of the time of th
 CACHED = 2**19  # numbers of the Jacobian at once, which stay in a core's cache
 TINY = 1e-15  # damping that never goes away, so that a column of zeros does no harm
 FINE = 10  # cells of a grid, from which differences are sixth ones
-SLOW, PATIENCE = 1e-4, 6  # six steps that each gain less than a 1e-4th end a fit
+SLOW = (1e-4, 6)  # six steps that each gain less than a 1e-4th end a fit
 
 
 class Normal:
@@ -78,7 +78,7 @@ def roughness(jacobian: RowJacobian, last: float) -> Tensor:
         factor = last if layer is jacobian.layers[-1] else 1.0
         one = torch.kron(factor * d.T @ d, torch.eye(outputs, dtype=d.dtype, device=d.device))
         blocks += [one] * inputs
-    return torch.block_diag(*blocks)[jacobian.columns][:, jacobian.columns]
+    return torch.block_diag(*blocks)[jacobian.there][:, jacobian.there]
 
 
 def units(jacobian: RowJacobian, scale: float) -> Tensor:
@@ -96,25 +96,32 @@ def units(jacobian: RowJacobian, scale: float) -> Tensor:
         else:
             size *= own
         sizes.append(size.flatten())
-    return torch.cat(sizes)[jacobian.columns]
+    return torch.cat(sizes)[jacobian.there]
 
 
 class LevenbergMarquardt:
     """One step a call of `step`.
 
     smooth: weight of the roughness. extra: a matrix [P, P] whose quadratic form is added to the loss.
+    slow: (share, count): it is done after so many steps that each gain less than this share of the loss
     """
 
-    def __init__(self, objective: Objective, smooth: float, memory: int, mu: float = 1e-2, extra: Tensor | None = None) -> None:
+    def __init__(
+        self, objective: Objective, smooth: float, memory: int, mu: float = 1e-2, extra: Tensor | None = None,
+        slow: tuple[float, int] = SLOW,
+    ) -> None:  # fmt: skip
         self.objective, self.smooth, self.memory, self.mu, self.extra = objective, smooth, memory, mu, extra
+        self.least, self.patience = slow
         self.value = math.inf
-        self.rough: Tensor | None = None  # of the model's shape alone
+        self.rough: Tensor | None = None  # of the model's shape alone, as the columns are
+        self.columns: Columns | None = None
         self.slow, self.done = 0, False
 
     def step(self) -> dict[Any, list[Tensor]]:
         """One step that lowers the loss, or `done`. Returns what the layers received before it."""
         with inputs_watched(self.objective.model) as seen:
-            jacobian = RowJacobian(self.objective.model, self.objective.residuals)
+            jacobian = RowJacobian(self.objective.model, self.objective.residuals, self.columns)
+        self.columns = jacobian.columns
         normal, w = Normal(jacobian, self.memory), jacobian.weights()
         if self.rough is None:
             self.rough = self.smooth * roughness(jacobian, self.objective.scale**-2)
@@ -152,9 +159,9 @@ class LevenbergMarquardt:
     def _take(self, new: float, promised: float) -> None:
         ratio = (self.value - new) / max(promised, 1e-300)
         self.mu = max(self.mu * max(0.1, 1 - (2 * ratio - 1) ** 3), 1e-16)
-        self.slow = self.slow + 1 if self.value - new < SLOW * self.value else 0
+        self.slow = self.slow + 1 if self.value - new < self.least * self.value else 0
         self.value = new
-        self.done = self.slow >= PATIENCE
+        self.done = self.slow >= self.patience
 
 
 def choose_smooth(objective: Objective, held: Objective | None, near: float, memory: int) -> float:

@@ -98,7 +98,7 @@ def dense(net, residuals):
         for r in term.flatten():
             gradients = torch.autograd.grad(r, parameters, retain_graph=True, materialize_grads=True)
             rows.append(torch.cat([g.flatten() for g in gradients]))
-    return torch.stack(rows)[:, jacobian.columns]
+    return torch.stack(rows)[:, jacobian.there]
 
 
 @pytest.mark.parametrize("net", NETS)
