@@ -12,45 +12,12 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 
-from fastkan import ops
 from fastkan.nn.edges import present, slot_values
 from fastkan.nn.linear import KANLinear
+from fastkan.nn.watch import Call, GradWeights, calls_watched, rows_watched
 
 Residuals = Callable[[], Sequence[Tensor]]
-
-
-class _Call(NamedTuple):
-    """A call of grad_weight: sum_b row_weight[b, i] f_m^(nu)(x[b, i]) grad_output[b, o]."""
-
-    layer: int
-    x: Tensor
-    grad_output: Tensor
-    row_weight: Tensor | None
-    nu: int
-
-
-class _Watch(TorchDispatchMode):
-    """Keeps the calls of grad_weight for known knots in place of making them."""
-
-    @classmethod
-    def _should_skip_dynamo(cls) -> bool:
-        """False: to keep a compiler out that is not here, torch would import torch._dynamo, 1.5 s, and wrap each call below."""
-        return False
-
-    def __init__(self, layers: Sequence[KANLinear]) -> None:
-        super().__init__()
-        self.place = {layer.knots.data_ptr(): k for k, layer in enumerate(layers)}
-        self.calls: list[_Call] = []
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        seen = ops.grad_weight_call(func, args)
-        if seen is None or seen.settings.knots.data_ptr() not in self.place:
-            return func(*args, **(kwargs or {}))
-        place = self.place[seen.settings.knots.data_ptr()]
-        self.calls.append(_Call(place, seen.x, seen.grad_output, seen.row_weight, seen.nu))
-        return seen.without(func, args)
 
 
 class _Term(NamedTuple):
@@ -59,7 +26,7 @@ class _Term(NamedTuple):
     """
 
     values: Tensor
-    calls: list[list[_Call]]
+    calls: list[list[Call]]
     others: list[dict[int, Tensor]]
 
 
@@ -86,36 +53,6 @@ def parameters_of(model: nn.Module) -> list[tuple[KANLinear, str]]:
     return found
 
 
-@contextlib.contextmanager
-def _rows_watched(parameters: Sequence[tuple[KANLinear, str]], added: list[tuple[int, Tensor]]) -> Iterator[None]:
-    """Adds a zero to biases and to the numbers of formulas, another one in every row: its gradient is theirs, row by row.
-
-    added: receives the place among the parameters and the zero, in every call of a layer
-    """
-
-    def zero(place: int, like: Tensor, *shape: int) -> Tensor:
-        added.append((place, like.new_zeros(shape, requires_grad=True)))
-        return added[-1][1]
-
-    def to_output(place: int) -> Callable[..., Tensor]:
-        return lambda layer, inputs, y: y + zero(place, y, *y.shape)
-
-    def to_affine(place: int) -> Callable[..., tuple[Tensor, Tensor]]:
-        return lambda formulas, inputs: (inputs[0], zero(place, inputs[0], *inputs[0].shape[:-1], *formulas.affine.shape))
-
-    handles = []
-    for place, (layer, name) in enumerate(parameters):
-        if name == "bias":
-            handles.append(layer.register_forward_hook(to_output(place)))
-        elif name == "symbolic.affine":
-            handles.append(layer.get_submodule("symbolic").register_forward_pre_hook(to_affine(place)))
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
 class Columns(NamedTuple):
     """What stands in the columns of a Jacobian: it stays while a model's weights and grids change.
 
@@ -140,39 +77,59 @@ class RowJacobian:
     model: trainable parameters are weights, biases and formulas of KANLinear. Weights of edges that are gone have no column.
     residuals: returns tensors [B, ...], whose row b depends on row b of the layers' inputs alone
     columns: the model's, where they are known
+    plain: True where the weights act in calls of their layers alone, as in the residuals of model(x): the gradients of what the
+        layers return are all that is needed then, in half the time of the calls of grad_weight
     raises: ValueError where a residual's rows are not those of the layers' inputs
     """
 
-    def __init__(self, model: nn.Module, residuals: Residuals, columns: Columns | None = None) -> None:
+    def __init__(
+        self, model: nn.Module, residuals: Residuals, columns: Columns | None = None, plain: bool = False
+    ) -> None:  # fmt: skip
         self.columns = Columns.of(model) if columns is None else columns
         self.parameters, self.layers, self.there, self.size = self.columns
         added: list[tuple[int, Tensor]] = []
+        met: list[tuple[int, Tensor, Tensor]] = []
         with torch.enable_grad():
-            with _rows_watched(self.parameters, added):
+            with (
+                calls_watched(self.parameters, met) if plain else contextlib.nullcontext(),
+                rows_watched(self.parameters, added),
+            ):
                 terms = [term.reshape(len(term), -1) for term in residuals()]
-            with _Watch(self.layers) as watch:  # of the backward pass alone: a forward pass under it took 3 times as long
-                self.terms = [self._term(term, watch, added, keep=k < len(terms) - 1) for k, term in enumerate(terms)]
+            watch = None if plain else GradWeights(self.layers)
+            with watch or contextlib.nullcontext():  # of the backward pass alone: a forward pass under it took 3 times as long
+                self.terms = [self._term(term, watch, met, added, keep=k < len(terms) - 1) for k, term in enumerate(terms)]
 
-    def _term(self, values: Tensor, watch: _Watch, added: list[tuple[int, Tensor]], keep: bool) -> _Term:
-        weights = [layer.weight for layer, name in self.parameters if name == "weight"]
-        tensors = weights + [zero for _, zero in added]
+    def _term(
+        self, values: Tensor, watch: GradWeights | None, met: list[tuple[int, Tensor, Tensor]], added: list[tuple[int, Tensor]],
+        keep: bool,
+    ) -> _Term:  # fmt: skip
+        firsts = [y for *_, y in met]
+        if watch is not None:
+            firsts = [layer.weight for layer, name in self.parameters if name == "weight"]
+        tensors = firsts + [zero for _, zero in added]
         sizes = [tensor.numel() for tensor in self._tensors]
         term = _Term(values.detach(), [], [])
         for k in range(values.shape[1]):
-            watch.calls = []
+            if watch is not None:
+                watch.calls = []
             last = k == values.shape[1] - 1 and not keep
             gradients = torch.autograd.grad(values[:, k].sum(), tensors, retain_graph=not last, allow_unused=True)
             others: dict[int, Tensor] = {}
-            for (place, _), gradient in zip(added, gradients[len(weights) :], strict=True):
+            for (place, _), gradient in zip(added, gradients[len(firsts) :], strict=True):
                 if gradient is not None:
                     gradient = gradient.reshape(-1, sizes[place])
                     others[place] = others[place] + gradient if place in others else gradient
-            rows = {len(call.x) for call in watch.calls} | {len(g) for g in others.values()}
+            if watch is None:
+                pairs = zip(met, gradients, strict=False)
+                calls = [Call(place, x, gradient, None, 0) for (place, x, _), gradient in pairs if gradient is not None]
+            else:
+                calls = watch.calls
+            rows = {len(call.x) for call in calls} | {len(g) for g in others.values()}
             if rows - {len(values)}:
                 raise ValueError(
                     f"residual: expected a row for each of the {min(rows)} rows that the layers received, received {len(values)}"
                 )
-            term.calls.append(watch.calls)
+            term.calls.append(calls)
             term.others.append(others)
         return term
 
@@ -265,7 +222,7 @@ class RowJacobian:
         else:
             piece.zero_()
 
-    def _write_weight(self, piece: Tensor, calls: list[_Call], part: slice, layer: KANLinear, values: dict[Any, Tensor]) -> None:
+    def _write_weight(self, piece: Tensor, calls: list[Call], part: slice, layer: KANLinear, values: dict[Any, Tensor]) -> None:
         """piece: [R, I M, O]"""
         place, empty = self.layers.index(layer), True
         for call in calls:

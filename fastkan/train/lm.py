@@ -120,7 +120,7 @@ class LevenbergMarquardt:
     def step(self) -> dict[Any, list[Tensor]]:
         """One step that lowers the loss, or `done`. Returns what the layers received before it."""
         with inputs_watched(self.objective.model) as seen:
-            jacobian = RowJacobian(self.objective.model, self.objective.residuals, self.columns)
+            jacobian = self.objective.jacobian(self.columns)
         self.columns = jacobian.columns
         normal, w = Normal(jacobian, self.memory), jacobian.weights()
         if self.rough is None:
@@ -171,14 +171,14 @@ def choose_smooth(objective: Objective, held: Objective | None, near: float, mem
     worst training error of twenty fits was 3e-7, with all of them 2.5e-8).
     near: a guess; with 800 columns or more only what is within a factor of 1,000 of it is tried, on the held rows alone.
     """
-    jacobian = RowJacobian(objective.model, objective.residuals)
+    jacobian = objective.jacobian()
     rough, w = roughness(jacobian, objective.scale**-2), jacobian.weights()
     if held is not None and jacobian.size >= MANY:
-        pairs = [(Normal(jacobian, memory), Normal(RowJacobian(held.model, held.residuals), memory))]
+        pairs = [(Normal(jacobian, memory), Normal(held.jacobian(), memory))]
     else:
         parts = [Normal(jacobian.every(FOLDS, k), memory) for k in range(FOLDS)]
         if held is not None:
-            parts.append(Normal(RowJacobian(held.model, held.residuals), memory))
+            parts.append(Normal(held.jacobian(), memory))
         pairs = [(Normal.mean([part for part in parts if part is not away]), away) for away in parts]
     ladder = [smooth for smooth in LADDER if jacobian.size < MANY or 1e-3 < smooth / near < 1e3]
     scores = [sum(_error(used, away, smooth, rough, w) for used, away in pairs) / len(pairs) for smooth in ladder]

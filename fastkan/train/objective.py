@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from fastkan.functional import check_tensor
-from fastkan.nn import KANLinear
+from fastkan.nn import KAN, KANLinear
+from fastkan.nn.jacobian import Columns, RowJacobian
 
 FEW = 500
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -24,9 +25,13 @@ class Objective:
     scale = 1.0
     rows: int | None = None  # None: they cannot be divided into batches
     squares = True
+    plain = False  # True where the weights act in calls of their layers alone, see RowJacobian
 
     def __init__(self, model: nn.Module) -> None:
         self.model = model
+
+    def jacobian(self, columns: Columns | None = None) -> RowJacobian:
+        return RowJacobian(self.model, self.residuals, columns, self.plain)
 
     def residuals(self) -> list[Tensor]:
         """Divided by `scale`."""
@@ -76,6 +81,7 @@ class OfData(Objective):
         super().__init__(model)
         self.x, self.y, self.weight, self.kind, self.scale = x, y, weight, loss, scale
         self.rows, self.squares = len(x), loss == "mse"
+        self.plain = type(model) is KAN and x.ndim == 2 and all(type(layer) is KANLinear for layer in model.layers)
 
     def part(self, index: Tensor) -> "OfData":
         weight = None if self.weight is None else self.weight[index]

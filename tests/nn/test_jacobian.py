@@ -119,6 +119,17 @@ def test_jacobian(net, residuals):
     torch.testing.assert_close(torch.cat(made), expected, rtol=1e-10, atol=1e-10 * expected.abs().max().item())
 
 
+@pytest.mark.parametrize("net", NETS)
+@pytest.mark.parametrize("residuals", ["values", "one layer twice"])
+def test_from_what_the_layers_return(net, residuals):
+    torch.manual_seed(1)
+    model = NETS[net]().double()
+    made, expected = (RowJacobian(model, lambda: RESIDUALS[residuals](model), plain=plain) for plain in (True, False))
+    ((block, r),), ((whole, values),) = (j.blocks(j.terms[0], rows=len(X)) for j in (made, expected))
+    torch.testing.assert_close(block, whole, rtol=1e-12, atol=1e-12 * whole.abs().max().item())
+    assert torch.equal(r, values)
+
+
 def test_every_third_row():
     torch.manual_seed(1)
     model = NETS["formulas"]().double()

@@ -51,3 +51,10 @@ def test_the_first_steps_take_some_of_many_rows():
     assert torch.equal(few.x, data.x[::5]) and torch.equal(few.y, data.y[::5])
     assert len(data.few(residuals=2 * FEW).x) == len(data.x[::2])
     assert data.few(residuals=4 * FEW) is data
+
+
+def test_data_of_a_kan_alone_are_plain():
+    """A model that is more than layers of ours may use their weights in other ways."""
+    data = objective([2, 1])
+    assert data.plain
+    assert not OfData(torch.nn.Sequential(data.model), data.x, data.y).plain
