@@ -31,12 +31,12 @@ def science(parts: tuple[Part, ...] = tuple(PARTS), seeds: int = 10, name: str =
     with progress(sum(map(len, todo.values()))) as advance:
         for part, runs in todo.items():
             results: list[dict] = []
+            path = results_folder(found) / f"{name}-{part}.json"
             for run in runs:
                 made = run.call(*run.settings)
                 results += made if isinstance(made, list) else [made]
+                write({"environment": found, "part": part, "results": results}, path)  # after each run: all of them take hours
                 advance(run.what)
-            path = results_folder(found) / f"{name}-{part}.json"
-            write({"environment": found, "part": part, "results": results}, path)
             show(path)
             if part == "poisson":
                 from benchmarks.science.chart import draw

@@ -274,7 +274,8 @@ function render({ model, el }) {
   state.in_names.forEach((name, i) => {
     const label = make(sliders, "label", {}, name);
     const [min, max] = state.layers[0].ranges[i];
-    const slider = make(label, "input", { type: "range", min, max, step: "any", "data-input": name });
+    // JupyterLab would take the arrow keys and go to the next cell
+    const slider = make(label, "input", { type: "range", min, max, step: "any", "data-input": name, "data-lm-suppress-shortcuts": true });
     slider.value = row[i];
     const value = make(label, "output", {}, show(row[i]));
     slider.addEventListener("input", () => {

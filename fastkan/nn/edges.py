@@ -139,8 +139,8 @@ def edge_deviations(layer: "KANLinear", x: Tensor, moments: Moments | None = Non
 
 def slot_values(layer: "KANLinear", x: Tensor, nu: int = 0) -> Tensor:
     """f_m^(nu)(x), the nu-th derivative of every slot at x [B, I] -> [B, I, M]."""
-    slots, group = layer.weight.shape[1], 4  # inputs a call: the work grows with their square, calls cost 20 us
-    parts = []
+    slots, parts = layer.weight.shape[1], []
+    group = max(4, 72 // slots)  # inputs a call: the work grows with their square, calls cost 20 us
     for start in range(0, layer.in_features, group):
         knots = layer.knots[start : start + group]
         n = len(knots)
@@ -150,4 +150,6 @@ def slot_values(layer: "KANLinear", x: Tensor, nu: int = 0) -> Tensor:
             backend=layer.backend,
         )  # fmt: skip
         parts.append(y.reshape(len(x), n, slots))
+    if len(parts) == 1:
+        return parts[0]
     return torch.cat(parts, dim=1) if parts else x.new_zeros(len(x), 0, slots)

@@ -12,45 +12,12 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 
-from fastkan import ops
 from fastkan.nn.edges import present, slot_values
 from fastkan.nn.linear import KANLinear
+from fastkan.nn.watch import Call, GradWeights, calls_watched, rows_watched
 
 Residuals = Callable[[], Sequence[Tensor]]
-
-
-class _Call(NamedTuple):
-    """A call of grad_weight: sum_b row_weight[b, i] f_m^(nu)(x[b, i]) grad_output[b, o]."""
-
-    layer: int
-    x: Tensor
-    grad_output: Tensor
-    row_weight: Tensor | None
-    nu: int
-
-
-class _Watch(TorchDispatchMode):
-    """Keeps the calls of grad_weight for known knots in place of making them."""
-
-    @classmethod
-    def _should_skip_dynamo(cls) -> bool:
-        """False: to keep a compiler out that is not here, torch would import torch._dynamo, 1.5 s, and wrap each call below."""
-        return False
-
-    def __init__(self, layers: Sequence[KANLinear]) -> None:
-        super().__init__()
-        self.place = {layer.knots.data_ptr(): k for k, layer in enumerate(layers)}
-        self.calls: list[_Call] = []
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        seen = ops.grad_weight_call(func, args)
-        if seen is None or seen.settings.knots.data_ptr() not in self.place:
-            return func(*args, **(kwargs or {}))
-        place = self.place[seen.settings.knots.data_ptr()]
-        self.calls.append(_Call(place, seen.x, seen.grad_output, seen.row_weight, seen.nu))
-        return seen.without(func, args)
 
 
 class _Term(NamedTuple):
@@ -59,7 +26,7 @@ class _Term(NamedTuple):
     """
 
     values: Tensor
-    calls: list[list[_Call]]
+    calls: list[list[Call]]
     others: list[dict[int, Tensor]]
 
 
@@ -88,34 +55,22 @@ def parameters_of(model: nn.Module) -> list[tuple[KANLinear, str]]:
     return found
 
 
-@contextlib.contextmanager
-def _rows_watched(parameters: Sequence[tuple[KANLinear, str]], added: list[tuple[int, Tensor]]) -> Iterator[None]:
-    """Adds a zero to biases and to the numbers of formulas, another one in every row: its gradient is theirs, row by row.
+class Columns(NamedTuple):
+    """What stands in the columns of a Jacobian: it stays while a model's weights and grids change.
 
-    added: receives the place among the parameters and the zero, in every call of a layer
+    parameters: see parameters_of. layers: theirs. there: which of their entries have a column; bool. size: P, how many have
     """
 
-    def zero(place: int, like: Tensor, *shape: int) -> Tensor:
-        added.append((place, like.new_zeros(shape, requires_grad=True)))
-        return added[-1][1]
+    parameters: list[tuple[KANLinear, str]]
+    layers: list[KANLinear]
+    there: Tensor
+    size: int
 
-    def to_output(place: int) -> Callable[..., Tensor]:
-        return lambda layer, inputs, y: y + zero(place, y, *y.shape)
-
-    def to_affine(place: int) -> Callable[..., tuple[Tensor, Tensor]]:
-        return lambda formulas, inputs: (inputs[0], zero(place, inputs[0], *inputs[0].shape[:-1], *formulas.affine.shape))
-
-    handles = []
-    for place, (layer, name) in enumerate(parameters):
-        if name == "bias":
-            handles.append(layer.register_forward_hook(to_output(place)))
-        elif name == "symbolic.affine":
-            handles.append(layer.get_submodule("symbolic").register_forward_pre_hook(to_affine(place)))
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
+    @classmethod
+    def of(cls, model: nn.Module) -> "Columns":
+        parameters = parameters_of(model)
+        there = torch.cat([active(layer, name) for layer, name in parameters])
+        return cls(parameters, list(dict.fromkeys(layer for layer, _ in parameters)), there, int(there.sum()))
 
 
 class RowJacobian:
@@ -123,40 +78,60 @@ class RowJacobian:
 
     model: trainable parameters are weights, biases and formulas of KANLinear. Weights of edges that are gone have no column.
     residuals: returns tensors [B, ...], whose row b depends on row b of the layers' inputs alone
+    columns: the model's, where they are known
+    plain: True where the weights act in calls of their layers alone, as in the residuals of model(x): the gradients of what the
+        layers return are all that is needed then, in half the time of the calls of grad_weight
     raises: ValueError where a residual's rows are not those of the layers' inputs
     """
 
-    def __init__(self, model: nn.Module, residuals: Residuals) -> None:
-        self.parameters = parameters_of(model)
-        self.layers = list(dict.fromkeys(layer for layer, _ in self.parameters))
-        self.columns = torch.cat([active(layer, name) for layer, name in self.parameters])
+    def __init__(
+        self, model: nn.Module, residuals: Residuals, columns: Columns | None = None, plain: bool = False
+    ) -> None:  # fmt: skip
+        self.columns = Columns.of(model) if columns is None else columns
+        self.parameters, self.layers, self.there, self.size = self.columns
         added: list[tuple[int, Tensor]] = []
+        met: list[tuple[int, Tensor, Tensor]] = []
         with torch.enable_grad():
-            with _rows_watched(self.parameters, added):
+            with (
+                calls_watched(self.parameters, met) if plain else contextlib.nullcontext(),
+                rows_watched(self.parameters, added),
+            ):
                 terms = [term.reshape(len(term), -1) for term in residuals()]
-            with _Watch(self.layers) as watch:  # of the backward pass alone: a forward pass under it took 3 times as long
-                self.terms = [self._term(term, watch, added, keep=k < len(terms) - 1) for k, term in enumerate(terms)]
+            watch = None if plain else GradWeights(self.layers)
+            with watch or contextlib.nullcontext():  # of the backward pass alone: a forward pass under it took 3 times as long
+                self.terms = [self._term(term, watch, met, added, keep=k < len(terms) - 1) for k, term in enumerate(terms)]
 
-    def _term(self, values: Tensor, watch: _Watch, added: list[tuple[int, Tensor]], keep: bool) -> _Term:
-        weights = [layer.weight for layer, name in self.parameters if name == "weight"]
-        tensors = weights + [zero for _, zero in added]
+    def _term(
+        self, values: Tensor, watch: GradWeights | None, met: list[tuple[int, Tensor, Tensor]], added: list[tuple[int, Tensor]],
+        keep: bool,
+    ) -> _Term:  # fmt: skip
+        firsts = [y for *_, y in met]
+        if watch is not None:
+            firsts = [layer.weight for layer, name in self.parameters if name == "weight"]
+        tensors = firsts + [zero for _, zero in added]
         sizes = [tensor.numel() for tensor in self._tensors]
         term = _Term(values.detach(), [], [])
         for k in range(values.shape[1]):
-            watch.calls = []
+            if watch is not None:
+                watch.calls = []
             last = k == values.shape[1] - 1 and not keep
             gradients = torch.autograd.grad(values[:, k].sum(), tensors, retain_graph=not last, allow_unused=True)
             others: dict[int, Tensor] = {}
-            for (place, _), gradient in zip(added, gradients[len(weights) :], strict=True):
+            for (place, _), gradient in zip(added, gradients[len(firsts) :], strict=True):
                 if gradient is not None:
                     gradient = gradient.reshape(-1, sizes[place])
                     others[place] = others[place] + gradient if place in others else gradient
-            rows = {len(call.x) for call in watch.calls} | {len(g) for g in others.values()}
+            if watch is None:
+                pairs = zip(met, gradients, strict=False)
+                calls = [Call(place, x, gradient, None, 0) for (place, x, _), gradient in pairs if gradient is not None]
+            else:
+                calls = watch.calls
+            rows = {len(call.x) for call in calls} | {len(g) for g in others.values()}
             if rows - {len(values)}:
                 raise ValueError(
                     f"residual: expected a row for each of the {min(rows)} rows that the layers received, received {len(values)}"
                 )
-            term.calls.append(watch.calls)
+            term.calls.append(calls)
             term.others.append(others)
         return term
 
@@ -164,20 +139,18 @@ class RowJacobian:
     def _tensors(self) -> list[Tensor]:
         return [layer.get_parameter(name) for layer, name in self.parameters]
 
-    @property
-    def size(self) -> int:
-        """P, the number of columns."""
-        return int(self.columns.sum())
-
     @torch.no_grad()
     def weights(self) -> Tensor:
         """The present values of the columns' weights [P]."""
-        return torch.cat([tensor.flatten() for tensor in self._tensors])[self.columns]
+        every = torch.cat([tensor.flatten() for tensor in self._tensors])
+        return every if self.size == len(every) else every[self.there]
 
     @torch.no_grad()
     def set_weights(self, values: Tensor) -> None:
         """Write values [P] into the model."""
-        whole = values.new_zeros(len(self.columns)).masked_scatter_(self.columns, values)
+        whole = values
+        if self.size < len(self.there):
+            whole = values.new_zeros(len(self.there)).masked_scatter_(self.there, values)
         parameters = self._tensors
         for parameter, part in zip(parameters, whole.split([p.numel() for p in parameters]), strict=True):
             parameter.copy_(part.view_as(parameter))
@@ -208,16 +181,22 @@ class RowJacobian:
 
     def blocks(self, term: _Term, rows: int) -> Iterator[tuple[Tensor, Tensor]]:
         """(Jacobian [R K, P], residuals [R K]) of `rows` rows after another."""
-        total, outputs = term.values.shape
+        total = len(term.values)
         for start in range(0, total, rows):
             part = slice(start, min(start + rows, total))
-            values: dict[Any, Tensor] = {}
-            full = [
-                torch.cat([self._piece(term, k, part, place, values) for place in range(len(self.parameters))], dim=1)
-                for k in range(outputs)
-            ]
-            jacobian = full[0] if outputs == 1 else torch.stack(full, dim=1).flatten(0, 1)
-            yield jacobian if bool(self.columns.all()) else jacobian[:, self.columns], term.values[part].flatten()
+            yield self._block(term, part), term.values[part].flatten()
+
+    @torch.no_grad()
+    def _block(self, term: _Term, part: slice) -> Tensor:
+        """The rows `part` [R K, P]. All is written where it stays: pieces that were put together took twice the time."""
+        sizes = [tensor.numel() for tensor in self._tensors]
+        block = term.values.new_empty(part.stop - part.start, term.values.shape[1], sum(sizes))
+        values: dict[Any, Tensor] = {}
+        for k, column in enumerate(block.unbind(1)):
+            for place, piece in enumerate(column.split(sizes, dim=1)):
+                self._write(piece, term, k, part, place, values)
+        jacobian = block.flatten(0, 1)
+        return jacobian if self.size == len(self.there) else jacobian[:, self.there]
 
     def check(self, residuals: Residuals) -> None:
         """Raise ValueError unless a combination of the rows has the gradient that the rows say."""
@@ -226,7 +205,7 @@ class RowJacobian:
             signs = [(1 + torch.arange(len(term), dtype=term.dtype, device=term.device)).sin()[:, None] for term in terms]
             total = torch.stack([(term * sign).sum() for term, sign in zip(terms, signs, strict=True)]).sum()
             gradients = torch.autograd.grad(total, self._tensors, allow_unused=True, materialize_grads=True)
-        expected = torch.cat([gradient.flatten() for gradient in gradients])[self.columns]
+        expected = torch.cat([gradient.flatten() for gradient in gradients])[self.there]
         made, scale = torch.zeros_like(expected), torch.zeros_like(expected)
         for term, sign in zip(self.terms, signs, strict=True):
             ((jacobian, _),) = self.blocks(term, len(term.values))
@@ -235,30 +214,34 @@ class RowJacobian:
         if not ((made - expected).abs() <= scale.max() * torch.finfo(made.dtype).eps ** 0.5).all():
             raise ValueError("residual: expected row b to depend on row b alone, received one that mixes rows; use 'lbfgs'")
 
-    def _piece(self, term: _Term, k: int, part: slice, place: int, values: dict[Any, Tensor]) -> Tensor:
-        """The columns of one parameter for column k of the residuals [R, numel]."""
+    def _write(self, piece: Tensor, term: _Term, k: int, part: slice, place: int, values: dict[Any, Tensor]) -> None:
+        """Write the columns of one parameter for column k of the residuals into piece [R, numel]."""
         layer, name = self.parameters[place]
         if name == "weight":
-            piece = self._of_weight(term.calls[k], part, layer, values)
+            self._write_weight(piece.unflatten(1, (-1, layer.out_features)), term.calls[k], part, layer, values)
+        elif place in term.others[k]:
+            piece.copy_(term.others[k][place][part])
         else:
-            piece = term.others[k][place][part] if place in term.others[k] else None
-        if piece is None:
-            return term.values.new_zeros(part.stop - part.start, layer.get_parameter(name).numel())
-        return piece
+            piece.zero_()
 
-    def _of_weight(self, calls: list[_Call], part: slice, layer: KANLinear, values: dict[Any, Tensor]) -> Tensor | None:
-        piece, place = None, self.layers.index(layer)
+    def _write_weight(self, piece: Tensor, calls: list[Call], part: slice, layer: KANLinear, values: dict[Any, Tensor]) -> None:
+        """piece: [R, I M, O]"""
+        place, empty = self.layers.index(layer), True
         for call in calls:
             if call.layer != place:
                 continue
             key = (place, call.nu, call.x.data_ptr())
             if key not in values:
-                with torch.no_grad():
-                    values[key] = slot_values(layer, call.x[part], call.nu)
+                values[key] = slot_values(layer, call.x[part], call.nu)
             left = values[key] if call.row_weight is None else values[key] * call.row_weight[part][..., None]
-            product = left.flatten(1)[..., None] * call.grad_output[part][:, None]
-            piece = product if piece is None else piece + product
-        return None if piece is None else piece.flatten(1)
+            left, right = left.flatten(1)[..., None], call.grad_output[part][:, None]
+            if empty:
+                torch.mul(left, right, out=piece)
+            else:
+                piece.addcmul_(left, right)
+            empty = False
+        if empty:
+            piece.zero_()
 
 
 def active(layer: KANLinear, name: str) -> Tensor:

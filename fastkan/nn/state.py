@@ -25,7 +25,7 @@ def described(layer: "KANLinear") -> Tensor:
     symbolic = {} if layer.symbolic is None else {"symbolic": layer.symbolic.edges}
     scaled = {} if layer.spline_scale is None else {"spline_scale": layer.spline_scale}
     text = json.dumps({"format": FORMAT if scaled else 1} | _description(layer) | symbolic | scaled)
-    return torch.tensor(list(text.encode()), dtype=torch.uint8, device="cpu")
+    return torch.frombuffer(bytearray(text.encode()), dtype=torch.uint8)
 
 
 def read(description: Tensor) -> dict[str, Any]:

@@ -94,6 +94,13 @@ def _with_margin(end: Tensor, margin: Tensor, old_end: Tensor, resolved: Tensor)
     return torch.where(kept, old_end, end + margin), kept
 
 
+def _quantiles(ordered: Tensor, at: Tensor) -> Tensor:
+    """The sorted samples [I, B] at the places `at` [I, N], which need not be whole."""
+    below = at.floor().long().clamp(max=ordered.shape[1] - 1)
+    above = (below + 1).clamp(max=ordered.shape[1] - 1)
+    return torch.lerp(ordered.gather(1, below), ordered.gather(1, above), at - below)
+
+
 def adapt(knots: Tensor, x: Tensor, degree: int, eps: float, margin: float, dtype: torch.dtype, tail: int = 0) -> Tensor:
     """Extended knots for the samples x [B, I]: eps * uniform + (1 - eps) * quantiles, with a minimum width for every
     cell.
@@ -109,10 +116,6 @@ def adapt(knots: Tensor, x: Tensor, degree: int, eps: float, margin: float, dtyp
     first, last = _ends(ordered)
     lowest, highest = ordered.gather(1, first), ordered.gather(1, last)
     steps = torch.linspace(0, 1, cells + 1, dtype=x.dtype, device=x.device)
-    at = first + steps * (last - first)
-    below = at.floor().long().clamp(max=x.shape[0] - 1)
-    above = (below + 1).clamp(max=x.shape[0] - 1)
-    quantiles = torch.lerp(ordered.gather(1, below), ordered.gather(1, above), at - below)
 
     resolved = (16 * torch.finfo(dtype).eps * torch.maximum(lowest.abs(), highest.abs())).clamp(min=TINY_CELL)
     room = (highest - lowest) * (margin + 1 / x.shape[0])
@@ -122,8 +125,10 @@ def adapt(knots: Tensor, x: Tensor, degree: int, eps: float, margin: float, dtyp
     high, high_kept = _with_margin(highest, room + reach_high, points[:, -1:], resolved)
     low, low_kept = _with_margin(-lowest, room + reach_low, -points[:, :1], resolved)
     low, high = (end.to(dtype).to(x.dtype) for end in (-low, high))  # so that the same samples give the same grid again
-    quantiles = torch.cat((low, quantiles[:, 1:-1], high), dim=1)
-    blended = eps * (low + (high - low) * steps) + (1 - eps) * quantiles
+    blended = low + (high - low) * steps
+    if eps != 1:
+        inner = _quantiles(ordered, first + steps[1:-1] * (last - first))
+        blended = eps * blended + (1 - eps) * torch.cat((low, inner, high), dim=1)
     floor = torch.maximum((high - low) / cells * MIN_CELL, resolved)
     widths = torch.maximum(blended.diff(dim=1), floor)
     widths[:, [0, -1]] = torch.maximum(widths[:, [0, -1]], (high - low) / cells * END_CELL)

@@ -32,15 +32,14 @@ def _alive(start: Tensor, knots: Tensor, degree: int, at: Sequence[Tensor]) -> A
     """Cox-de Boor on the cell that holds start [I, N], with level k evaluated at at[k - 1] [I, N]."""
     extended = _with_p_more(knots, degree)
     cell = (torch.searchsorted(extended, start.contiguous(), right=True) - 1).clamp(degree, degree + knots.shape[1] - 2)
-    values = [((start >= knots[:, :1]) & (start <= knots[:, -1:])).to(knots.dtype)]  # all are 0 outside the knots
+    near = torch.stack([extended.gather(1, cell + r) for r in range(1 - degree, degree + 1)])  # the p knots at either side
+    values = ((start >= knots[:, :1]) & (start <= knots[:, -1:])).to(knots.dtype)[None]  # all are 0 outside the knots
     for k, x in enumerate(at, start=1):
-        level, carried = [], torch.zeros_like(x)
-        for r, value in enumerate(values):
-            right, left = extended.gather(1, cell + r + 1), extended.gather(1, cell + r + 1 - k)
-            level.append(carried + value * ((right - x) / (right - left)))  # exactly 0 and 1 where x is a knot
-            carried = value * ((x - left) / (right - left))
-        values = [*level, carried]
-    return Alive(cell - degree, torch.stack(values, dim=-1))
+        left, right = near[degree - k : degree], near[degree : degree + k]
+        width = right - left
+        fall, rise = values * ((right - x) / width), values * ((x - left) / width)  # exactly 0 and 1 where x is a knot
+        values = torch.cat((fall[:1], fall[1:] + rise[:-1], rise[-1:]))
+    return Alive(cell - degree, values.movedim(0, -1))
 
 
 def splines_at(x: Tensor, knots: Tensor, degree: int) -> Alive:

@@ -17,6 +17,7 @@ from fastkan.train.objective import OfData, inputs_watched
 from fastkan.train.stages import MARGIN, USED, USED_WITHIN
 
 SMOOTH = 1e-9
+SLOW = (1e-2, 3)  # three steps that each gain less than a hundredth end a refit: edges are told apart by factors of 3
 STRAIGHT = 1.0  # weight of the squared second differences of edges that are held straight
 LAMBS, ROUNDS = (1e-2, 3e-3), 6  # the penalty, in standard deviations of y, and how often it is reweighted
 LEAST = 1e-3  # a deviation, in those of y, below which the penalty is quadratic
@@ -78,7 +79,7 @@ def refit(model: KAN, rows: Rows, steps: int, mu: float, smooth: float = SMOOTH,
     if lamb:
         penalty = _penalty(model, rows, lamb)
         extra = penalty if extra is None else extra + penalty
-    stepper = LevenbergMarquardt(rows.objective(model), smooth, 2**28, mu, extra)
+    stepper = LevenbergMarquardt(rows.objective(model), smooth, 2**28, mu, extra, SLOW)
     for _ in range(steps):
         if stepper.done:
             return

@@ -8,9 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from fastkan.functional import check_tensor
-from fastkan.nn import KANLinear
+from fastkan.nn import KAN, KANLinear
+from fastkan.nn.jacobian import Columns, RowJacobian
 
-FEW = 1000
+FEW = 500
 Loss = Callable[[Tensor, Tensor], Tensor]
 Residual = Callable[[nn.Module], Tensor | Sequence[Tensor]]
 
@@ -24,9 +25,13 @@ class Objective:
     scale = 1.0
     rows: int | None = None  # None: they cannot be divided into batches
     squares = True
+    plain = False  # True where the weights act in calls of their layers alone, see RowJacobian
 
     def __init__(self, model: nn.Module) -> None:
         self.model = model
+
+    def jacobian(self, columns: Columns | None = None) -> RowJacobian:
+        return RowJacobian(self.model, self.residuals, columns, self.plain)
 
     def residuals(self) -> list[Tensor]:
         """Divided by `scale`."""
@@ -36,16 +41,18 @@ class Objective:
         """Of all rows, or of those at `index`; in units of scale squared."""
         return torch.stack([r.square().mean() for r in self.residuals()]).sum()
 
+    def value(self) -> float:
+        """The loss of all rows."""
+        with torch.enable_grad():  # a residual may hold derivatives
+            return self.loss().item()
+
     def few(self, residuals: int) -> "Objective":
         """About so many of its residuals, at least FEW rows, or all of them."""
         return self
 
-    @torch.no_grad()
     def score(self) -> float:
         """What a user reads: the root of the mean squared residual in units of y, or the loss."""
-        with torch.enable_grad():  # a residual may hold derivatives
-            loss = self.loss().item()
-        return self.scale * loss**0.5 if self.squares else loss
+        return self.scale * self.value() ** 0.5 if self.squares else self.value()
 
 
 class OfResidual(Objective):
@@ -74,6 +81,7 @@ class OfData(Objective):
         super().__init__(model)
         self.x, self.y, self.weight, self.kind, self.scale = x, y, weight, loss, scale
         self.rows, self.squares = len(x), loss == "mse"
+        self.plain = type(model) is KAN and x.ndim == 2 and all(type(layer) is KANLinear for layer in model.layers)
 
     def part(self, index: Tensor) -> "OfData":
         weight = None if self.weight is None else self.weight[index]
@@ -96,9 +104,12 @@ class OfData(Objective):
     def loss(self, index: Tensor | None = None) -> Tensor:
         if index is not None:
             return self.part(index).loss()
-        if self.squares:
+        if self.squares and self.weight is not None:
             return super().loss()
         output = self.model(self.x)
+        if self.squares:
+            r = ((output - self.y) / (self.scale * output.numel() ** 0.5)).flatten()
+            return torch.dot(r, r)  # with its gradient half as long as the mean of squares
         if self.kind == "cross_entropy":
             each = nn.functional.cross_entropy(output, self.y, reduction="none")
             return each.mean() if self.weight is None else (each * self.weight).mean()
@@ -106,6 +117,10 @@ class OfData(Objective):
         if not isinstance(value, Tensor) or value.ndim:
             raise ValueError(f"loss: expected a single number, received {getattr(value, 'shape', type(value).__name__)}")
         return value
+
+    @torch.no_grad()
+    def value(self) -> float:
+        return self.loss().item()
 
     @torch.no_grad()
     def squared_errors(self) -> Tensor:

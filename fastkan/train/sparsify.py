@@ -110,14 +110,19 @@ def _searched(model: KAN, rows: Rows, held: Rows, starts: int, seed: int) -> lis
     """The best candidate of every number of edges, fewest edges first; of all starts, until one stands out."""
     recipes = _recipes(model)
     pool: list[Candidate] = []
-    before = 0
+    before, again = 0, True
     for k, recipe in itertools.product(range(starts), recipes):
+        if recipe is not recipes[0] and not again:
+            continue
         start = copy.deepcopy(model)
         own = rows._replace(straight=recipe(start))
         if k:
             start.reset_parameters(1000 * seed + k)
-        pool = _best([*pool, *eliminated(penalised(start, own), own, held)])
+        met = eliminated(penalised(start, own), own, held)
+        pool = _best([*pool, *met])
         best = _chosen(pool)
+        if recipe is recipes[-1]:  # sums alone have one turn where products do better
+            again = any(candidate is best for candidate in met)
         tried = k > 0 or recipe is recipes[-1]
         simplest = best.edges <= _fewest(best.model) and (tried or best.error < SURE)
         confirmed = k > 0 and best.edges == before

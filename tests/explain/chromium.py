@@ -1,4 +1,4 @@
-"""A headless Chromium driven through its debugging pipe: no other packages, and no network for the pages."""
+"""A headless Chromium driven through its debugging pipe: no other packages, and no network but this machine."""
 
 import base64
 import json
@@ -10,7 +10,7 @@ import time
 PROGRAM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 FLAGS = (
     "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--remote-debugging-pipe",
-    "--host-resolver-rules=MAP * ~NOTFOUND", "--hide-scrollbars",
+    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1", "--hide-scrollbars",
 )  # fmt: skip
 SIZE = {"width": 1180, "height": 760}
 SECONDS = 60
@@ -19,7 +19,7 @@ SECONDS = 60
 class Page:
     """One page. Messages are JSON that ends with a zero byte: to descriptor 3 of the browser, and from its descriptor 4."""
 
-    def __init__(self, profile):
+    def __init__(self, profile, offline=True):
         (read, self._in), (self._out, write) = os.pipe(), os.pipe()
         command = f'exec 3<&{read} 4>&{write}; exec "$@"'
         arguments = ["bash", "-c", command, "bash", PROGRAM, *FLAGS, f"--user-data-dir={profile}", "about:blank"]
@@ -32,7 +32,7 @@ class Page:
         for domain in ("Page", "Network", "Runtime"):
             self.call(f"{domain}.enable")
         self.call("Emulation.setDeviceMetricsOverride", **SIZE, deviceScaleFactor=1, mobile=False)
-        self.call("Network.emulateNetworkConditions", offline=True, latency=0, downloadThroughput=0, uploadThroughput=0)
+        self.call("Network.emulateNetworkConditions", offline=offline, latency=0, downloadThroughput=-1, uploadThroughput=-1)
 
     def call(self, method, **parameters):
         self._number += 1
@@ -57,11 +57,7 @@ class Page:
     def open(self, url, ready):
         """Waits until the expression `ready` is true in the page."""
         self.call("Page.navigate", url=url)
-        end = time.monotonic() + SECONDS
-        while not self.value(ready):
-            if time.monotonic() > end:
-                raise TimeoutError(f"{url}: {ready} never came true; {self.faults()}")
-            time.sleep(0.05)
+        self.wait(ready)
 
     def value(self, expression):
         answer = self.call("Runtime.evaluate", expression=expression, returnByValue=True)
@@ -77,6 +73,17 @@ class Page:
         )
         for kind in ("mousePressed", "mouseReleased"):
             self.call("Input.dispatchMouseEvent", type=kind, x=box[0], y=box[1], button="left", clickCount=1)
+
+    def press(self, name, code):
+        for kind in ("keyDown", "keyUp"):
+            self.call("Input.dispatchKeyEvent", type=kind, key=name, code=name, windowsVirtualKeyCode=code)
+
+    def wait(self, expression):
+        end = time.monotonic() + SECONDS
+        while not self.value(expression):
+            if time.monotonic() > end:
+                raise TimeoutError(f"{expression} never came true; {self.faults()}")
+            time.sleep(0.05)
 
     def screenshot(self, path):
         path.write_bytes(base64.b64decode(self.call("Page.captureScreenshot")["data"]))

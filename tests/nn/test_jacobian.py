@@ -98,7 +98,7 @@ def dense(net, residuals):
         for r in term.flatten():
             gradients = torch.autograd.grad(r, parameters, retain_graph=True, materialize_grads=True)
             rows.append(torch.cat([g.flatten() for g in gradients]))
-    return torch.stack(rows)[:, jacobian.columns]
+    return torch.stack(rows)[:, jacobian.there]
 
 
 @pytest.mark.parametrize("net", NETS)
@@ -117,6 +117,17 @@ def test_jacobian(net, residuals):
     expected = dense(model, RESIDUALS[residuals])
     assert expected.shape[1] == jacobian.size
     torch.testing.assert_close(torch.cat(made), expected, rtol=1e-10, atol=1e-10 * expected.abs().max().item())
+
+
+@pytest.mark.parametrize("net", NETS)
+@pytest.mark.parametrize("residuals", ["values", "one layer twice"])
+def test_from_what_the_layers_return(net, residuals):
+    torch.manual_seed(1)
+    model = NETS[net]().double()
+    made, expected = (RowJacobian(model, lambda: RESIDUALS[residuals](model), plain=plain) for plain in (True, False))
+    ((block, r),), ((whole, values),) = (j.blocks(j.terms[0], rows=len(X)) for j in (made, expected))
+    torch.testing.assert_close(block, whole, rtol=1e-12, atol=1e-12 * whole.abs().max().item())
+    assert torch.equal(r, values)
 
 
 def test_every_third_row():

@@ -7,7 +7,7 @@ import torch
 
 from fastkan import KAN
 from fastkan.nn.jacobian import RowJacobian
-from fastkan.train.lm import FINE, PANEL, Normal, roughness
+from fastkan.train.lm import FINE, PANEL, Normal, block_rows, roughness
 from fastkan.train.objective import FEW, OfData
 
 
@@ -23,7 +23,9 @@ def test_the_normal_matrix_in_panels_is_the_whole_one():
     assert jacobian.size > 3 * PANEL
     (term,) = jacobian.terms
     ((whole, residuals),) = jacobian.blocks(term, len(term.values))
-    normal = Normal(jacobian, memory=2**20)  # several blocks of rows
+    memory = 2**20
+    assert block_rows(jacobian.size, 2, memory) < len(term.values)
+    normal = Normal(jacobian, memory)
     torch.testing.assert_close(normal.matrix, whole.T @ whole / len(whole))
     torch.testing.assert_close(normal.gradient, whole.T @ residuals / len(whole))
 
@@ -49,3 +51,10 @@ def test_the_first_steps_take_some_of_many_rows():
     assert torch.equal(few.x, data.x[::5]) and torch.equal(few.y, data.y[::5])
     assert len(data.few(residuals=2 * FEW).x) == len(data.x[::2])
     assert data.few(residuals=4 * FEW) is data
+
+
+def test_data_of_a_kan_alone_are_plain():
+    """A model that is more than layers of ours may use their weights in other ways."""
+    data = objective([2, 1])
+    assert data.plain
+    assert not OfData(torch.nn.Sequential(data.model), data.x, data.y).plain
