@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from fastkan import KANLinear, replace_linear
+from fastkan.nn.replace.attention import REASON
 
 DTYPES = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
 
@@ -250,19 +251,13 @@ def test_the_report_is_one_table_in_which_equal_lines_are_merged():
     report = replace_linear(model, lambda name, block: name != "head")
     before, after = report.parameters
     head, *lines = str(report).split("\n")
-    assert head == f"replaced 24, refused 2, left alone 6; parameters: {before:,} before, {after:,} after"
+    assert head == f"replaced 25, refused 1, left alone 6; parameters: {before:,} before, {after:,} after"
     assert len({line.index(word) for line, word in zip(lines, ("name", "layers.*.up", "layers.*.down"), strict=False)}) == 1
     assert [re.split("  +", line) for line in lines] == [
         ["", "name", "count", "class", "reason"],
         ["replaced", "layers.*.up", "12", "Linear"],
         ["replaced", "layers.*.down", "12", "Linear"],
-        [
-            "refused",
-            "attention.out_proj",
-            "1",
-            "NonDynamicallyQuantizableLinear",
-            "MultiheadAttention reads its .weight directly",
-        ],
+        ["replaced", "attention.out_proj", "1", "NonDynamicallyQuantizableLinear"],
         ["refused", "lazy", "1", "LazyLinear", "LazyLinear is a subclass of nn.Linear with behaviour of its own"],
         ["left alone", "head", "1", "Linear", "the filter leaves it out"],
         ["left alone", "embed", "1", "Embedding", "it looks rows up"],
@@ -270,5 +265,6 @@ def test_the_report_is_one_table_in_which_equal_lines_are_merged():
         ["left alone", "attention.in_proj_weight", "1", "MultiheadAttention", BARE.format("12x4", "MultiheadAttention")],
         ["left alone", "experts.gate_up", "1", "Experts", BARE.format("3x4x2", "Experts")],
         ["left alone", "kan", "1", "KANLinear", "it is a KAN layer already"],
+        ["changed", "attention", "1", "MultiheadAttention", REASON],
     ]
     assert str(replace_linear(nn.Sequential(nn.ReLU()))) == "replaced 0; parameters: 0 before, 0 after"

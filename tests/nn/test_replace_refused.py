@@ -91,10 +91,6 @@ REFUSED = {
         {"0": "its parameters are parametrized (torch.nn.utils.parametrize)"},
     ),
     "complex": (lambda: nn.Sequential(nn.Linear(4, 4, dtype=torch.cfloat)), {"0": "its dtype is torch.complex64"}),
-    "attention": (
-        lambda: nn.ModuleDict({"attention": nn.MultiheadAttention(4, 2), "after": nn.Linear(4, 4)}),
-        {"attention.out_proj": "MultiheadAttention reads its .weight directly"},
-    ),
     "reader": (Reader, dict.fromkeys(["fc", "net.0", "heads.a"], "Reader reads its .weight directly")),
     "nested reader": (
         lambda: nn.Sequential(nn.ModuleList([Inheriting()])),
@@ -130,17 +126,6 @@ def test_a_shared_module_is_refused_everywhere_if_refused_or_filtered_out_somewh
     model = nn.Sequential(shared, shared)
     assert replace_linear(model, lambda name, linear: name == "1").refused == {"1": "the filter leaves it out at 0"}
     assert model[0] is model[1] is shared
-
-
-def test_a_decoder_layers_feed_forward_is_replaced_and_runs():
-    model = nn.TransformerDecoderLayer(8, 2, 16, dropout=0.0, batch_first=True)
-    x, memory = torch.randn(2, 5, 8), torch.randn(2, 4, 8)
-    want = model(x, memory).detach()
-    report = replace_linear(model)
-    assert report.replaced == ["linear1", "linear2"]
-    assert sorted(report.refused) == ["multihead_attn.out_proj", "self_attn.out_proj"]
-    for mode in (True, False):
-        torch.testing.assert_close(model.train(mode)(x, memory), want, rtol=0, atol=256 * torch.finfo(torch.float32).eps)
 
 
 def old_weight_norm(linear):

@@ -21,7 +21,7 @@ class Body(nn.Module):
         return self.alias(self.encoder(self.conv(torch.tanh(self.fc(x)).mT).mT))
 
 
-REPLACED = ["fc", "conv", "head", "alias", "encoder.linear1", "encoder.linear2"]
+REPLACED = ["fc", "conv", "head", "alias", "encoder.self_attn.out_proj", "encoder.linear1", "encoder.linear2"]
 SOURCES = {
     "state": lambda model, report: model.state_dict(),
     "config": lambda model, report: report.config(),

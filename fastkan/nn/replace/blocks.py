@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from torch import Tensor, nn
+from torch.nn.modules.linear import NonDynamicallyQuantizableLinear as OutProjection
 
 from fastkan.nn.linear import KANLinear
 from fastkan.nn.pointwise import KANPointwise
@@ -33,7 +34,7 @@ def _is_pointwise(convolution: Any) -> bool:
 def kind_of(module: nn.Module) -> Kind | None:
     """The kind of linear block that a module is one of, subclasses included; None for anything else."""
     if isinstance(module, nn.Linear):
-        return Kind(nn.Linear, "nn.Linear")
+        return Kind(OutProjection if type(module) is OutProjection else nn.Linear, "nn.Linear")  # adds a name only
     for plain in CONVOLUTIONS:
         if isinstance(module, plain) and _is_pointwise(module):
             return Kind(plain, f"nn.{plain.__name__}")

@@ -123,7 +123,7 @@ def watch(model: nn.Module, blocks: Iterable[nn.Module], off: list[Switch], batc
     ranges: dict[nn.Module, Range] = {}
     first: tuple[Any, list[Tensor]] | None = None
     record = _recorder(ranges)
-    before = [switch.turn(False) for switch in off]  # the fused path does not call the blocks
+    before = [switch.turn(switch.value) for switch in off]  # a fused path does not call the blocks
     handles = [block.register_forward_pre_hook(record, with_kwargs=True) for block in blocks]
     try:
         with _evaluating(model):

@@ -9,7 +9,7 @@ from fastkan.nn.replace.fused import Switch
 
 
 class Exchange:
-    """Blocks of a model, the layers for them, and what has to be off while the layers are there."""
+    """Blocks of a model, the layers for them, and what has to be set while the layers are there."""
 
     def __init__(
         self, model: nn.Module, places: Mapping[nn.Module, list[str]], layers: Mapping[Any, nn.Module], off: list[Switch]
@@ -24,7 +24,7 @@ class Exchange:
 
     def do(self) -> None:
         """Put the layers in the blocks' places."""
-        self.before = [switch.turn(False) for switch in self.off]
+        self.before = [switch.turn(switch.value) for switch in self.off]
         try:
             self._place(self.layers)
         except BaseException:

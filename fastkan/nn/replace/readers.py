@@ -60,7 +60,7 @@ def _weights_read(cls: type) -> list[Reading]:
 def readings(model: Model, name: str) -> Iterator[tuple[nn.Module, type]]:
     """(module, class whose source reads it) for all that read the `.weight` of the block `name` themselves.
 
-    Such a module (nn.MultiheadAttention's out_proj) does not call the block's forward, so it would read KANLinear's weight
+    Such a module (nn.MultiheadAttention, for its out_proj) does not call the block's forward, so it would read KANLinear's weight
     [I, M, O] as a matrix. Any index in the source matches any index in the name.
     """
     path = name.split(".")

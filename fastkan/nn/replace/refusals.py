@@ -5,7 +5,7 @@ from torch.nn.utils import parametrize
 
 from fastkan.dtypes import DTYPES
 from fastkan.nn.grid import in_ddp
-from fastkan.nn.replace.fused import only_fused
+from fastkan.nn.replace.fused import attention_of, avoidable
 from fastkan.nn.replace.model import Model, memory
 from fastkan.nn.replace.readers import readings
 
@@ -69,6 +69,20 @@ def _patched(block: nn.Module) -> str | None:
     return None
 
 
+def _attention(model: Model, name: str) -> str | None:
+    """What keeps the attention around an out_proj from calling it: code that is not its class's, or that may read the weight."""
+    attention = attention_of(model, name)
+    if attention is None:
+        return None
+    if "forward" in attention.__dict__ or attention._compiled_call_impl is not None:
+        return "its attention's forward is patched or compiled in place"
+    if any(getattr(attention, hooks) for hooks in HOOKS):
+        return "its attention has hooks; replace first, then attach them"
+    if id(attention) in model.held:
+        return f"{model.held[id(attention)]} holds its attention too, outside of the modules"
+    return None
+
+
 def _parameters(model: Model, block: nn.Module, meta: bool) -> str | None:
     """What the block's parameters have against an exchange."""
     for label, parameter in block.named_parameters(recurse=False):
@@ -92,8 +106,10 @@ def refusal(model: Model, names: list[str], block: nn.Module, plain: type, label
     for name in names:
         if reason := _around(model, name):
             return reason
-        if owner := next((owner for owner, source in readings(model, name) if not only_fused(source)), None):
+        if owner := next((owner for owner, source in readings(model, name) if not avoidable(owner, source)), None):
             return f"{type(owner).__name__} reads its .weight directly"
+        if reason := _attention(model, name):
+            return reason
     if id(block) in model.held:
         return f"{model.held[id(block)]} holds it too, outside of the modules, and would go on with it"
     if parametrize.is_parametrized(block):

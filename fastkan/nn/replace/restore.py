@@ -123,12 +123,13 @@ def restore(model: nn.Module, source: Mapping[str, Any]) -> ReplaceReport:
     own = sum(p.numel() for block in chosen for p in block.parameters())
     after = sum(parameters_after(block, settings[block]["grid_size"], settings[block]["degree"]) for block in chosen)
     classes = {name: type(block).__name__ for block, names in chosen.items() for name in names}
+    classes |= {switch.name: type(switch.module).__name__ for switch in off}
     Exchange(model, chosen, {block: layer_for(block, settings[block]) for block in chosen}, off).do()
     remember(model)
     return ReplaceReport(
-        list(classes),
+        [name for names in chosen.values() for name in names],
         changed={switch.name: switch.reason for switch in off},
         parameters=(before, before - own + after),
-        classes=classes | {switch.name: type(switch.module).__name__ for switch in off},
+        classes=classes,
         layers={name: settings[block] for block, names in chosen.items() for name in names},
     )
