@@ -187,7 +187,8 @@ def calls():
     operations = type(served.operations)(**{name: counting(name, getattr(served.operations, name)) for name in OPERATIONS})
     if served.name not in backends.available("cpu"):
         pytest.skip("the native module is not built")
-    with registry.replaced("cpu", operations=operations, fused_gradients=counting("fused", served.fused_gradients)):
+    fused = counting("fused", served.fused_gradients)
+    with fastkan.use_backend("cpu"), registry.replaced("cpu", operations=operations, fused_gradients=fused):
         yield made
 
 
