@@ -17,9 +17,11 @@ from benchmarks.swap.models import CASES
 from benchmarks.swap.train import OPTIMIZERS, SLACK, trained
 
 USUAL = "AdamW 0.001"
+ADAMW = [optimizer for optimizer in OPTIMIZERS if optimizer.startswith("AdamW")]
 EVERY = ("linear", "swapped")  # variants that every optimizer trains
 GRIDS = ("swapped, G = 20", "swapped, (-1, 1)")
 BY_HEART = ("Llama, text", "Whisper, patterns")  # learn one row too
+SETTINGS = ("model", "variant", "optimizer", "seed", "one_batch")  # of a run, as its row has them
 BESIDE = ("swapped, plain", "linear, equal parameters", "linear, equal time")
 
 
@@ -28,9 +30,10 @@ def runs(models: list[str], seeds: int) -> list[Run]:
     for name in models:
         for seed in range(seeds):
             pairs = [(variant, optimizer) for optimizer in OPTIMIZERS for variant in EVERY]
-            pairs += [(variant, optimizer) for optimizer in (USUAL, "SGD 0.3") for variant in GRIDS]
+            pairs += [(variant, optimizer) for optimizer in (*ADAMW, "SGD 0.3") for variant in GRIDS]
             pairs += [(variant, USUAL) for variant in BESIDE]
-            one = [(variant, optimizer) for optimizer in (USUAL, "SGD 0.3") for variant in (EVERY if name in BY_HEART else ())]
+            by_heart = EVERY + GRIDS if name in BY_HEART else ()
+            one = [(variant, optimizer) for optimizer in (USUAL, "SGD 0.3") for variant in by_heart]
             for (variant, optimizer), one_batch in [(pair, False) for pair in pairs] + [(pair, True) for pair in one]:
                 what = f"{name}: {variant}, {optimizer}{', one batch' * one_batch}"
                 found.append(Run(what, trained, (name, variant, optimizer, seed, one_batch)))
@@ -40,7 +43,8 @@ def runs(models: list[str], seeds: int) -> list[Run]:
 def swap(models: tuple[str, ...] = tuple(CASES), seeds: int = 3, name: str = "swap") -> None:
     """Small models trained as they are and swapped. Takes an hour of one core; with transformers installed, seven models more.
 
-    Writes benchmarks/results/<machine>/<name>.json after every run, and a plot.
+    Writes benchmarks/results/<machine>/<name>.json after every run, and a plot. Goes on with a file that is there: a run that it
+    holds is not run again.
 
     Args:
         models: Which of them.
@@ -52,7 +56,9 @@ def swap(models: tuple[str, ...] = tuple(CASES), seeds: int = 3, name: str = "sw
     torch.set_num_threads(1)
     found = environment("cpu")
     path = results_folder(found) / f"{name}.json"
-    todo, results = runs(list(models), seeds), []
+    results = read(path)["results"] if path.exists() else []
+    held = [tuple(row[key] for key in SETTINGS) for row in results]
+    todo = [run for run in runs(list(models), seeds) if run.settings not in held]
     with progress(len(todo)) as advance:
         for run in todo:
             results.append(run.call(*run.settings))

@@ -33,6 +33,18 @@ def test_a_study_is_shown_and_drawn(tmp_path, capsys):
     assert (tmp_path / "swap.png").stat().st_size > 10_000
 
 
+def test_a_study_goes_on_where_its_file_ends(tmp_path, monkeypatch):
+    monkeypatch.setattr(run, "results_folder", lambda _: tmp_path)
+    monkeypatch.setattr(
+        run, "trained", lambda *settings: dict(zip(run.SETTINGS, settings, strict=True)) | {"train": 1.0, "held": 1.0}
+    )
+    run.swap((NAME,), seeds=1)
+    whole = document.read(tmp_path / "swap.json")["results"]
+    document.write({"environment": {}, "results": whole[3:]}, tmp_path / "swap.json")
+    run.swap((NAME,), seeds=1)
+    assert document.read(tmp_path / "swap.json")["results"] == whole[3:] + whole[:3]
+
+
 def test_a_ratio_is_that_of_means_with_slack():
     common = {"model": "m", "optimizer": "o", "one_batch": False, "seed": 0}
     rows = [common | {"variant": variant, "held": held} for variant, held in (("linear", 0.08), ("swapped", 0.03))]
