@@ -15,6 +15,7 @@ from fastkan.ops import derivatives
 from fastkan.ops.derivatives import Closure
 from fastkan.ops.table import Operation
 from fastkan.ops.torch_private import (
+    SingleLevelFunction,
     after_autograd,
     any_requires_grad,
     apply_in_kernel,
@@ -32,11 +33,11 @@ from fastkan.ops.torch_private import (
 # ---- autograd
 
 
-def _node(operation: Operation, op: Any, of_ops: Closure, outside: Callable[[], Closure | None]) -> type:
+def _node(operation: Operation, op: Any, of_ops: Closure, outside: Callable[[], Closure | None]) -> type[Any]:
     """The operation's node in graphs, of reverse and of forward mode."""
     tensors = operation.first_setting + 1  # knots too
 
-    class Node(torch.autograd.Function):
+    class Node(SingleLevelFunction):
         @staticmethod
         def forward(ctx: Any, below: Any, modes: Any, *inputs: Any) -> Tensor:
             derivatives.save(ctx, operation, inputs)
