@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from fastkan.nn.edges import present, slot_values
 from fastkan.nn.linear import KANLinear
-from fastkan.nn.watch import Call, GradWeights, calls_watched, rows_watched
+from fastkan.nn.watch import Call, GradWeights, calls_watched, in_eager_mode, rows_watched
 
 Residuals = Callable[[], Sequence[Tensor]]
 
@@ -91,7 +91,7 @@ class RowJacobian:
         self.parameters, self.layers, self.there, self.size = self.columns
         added: list[tuple[int, Tensor]] = []
         met: list[tuple[int, Tensor, Tensor]] = []
-        with torch.enable_grad():
+        with torch.enable_grad(), in_eager_mode():
             with (
                 calls_watched(self.parameters, met) if plain else contextlib.nullcontext(),
                 rows_watched(self.parameters, added),

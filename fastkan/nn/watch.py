@@ -1,14 +1,23 @@
-"""What happens between a model's parameters and its residuals, kept row by row: for the Jacobian (jacobian.py)."""
+"""What passes through a model, watched: its layers' calls, and what a row-by-row Jacobian (jacobian.py) is made of."""
 
 import contextlib
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from fastkan import ops
 from fastkan.nn.linear import KANLinear
+
+
+def in_eager_mode() -> contextlib.AbstractContextManager[Any]:
+    """What was compiled runs as it was written: a graph made before does not call hooks that came after, nor show its calls."""
+    if "torch._dynamo" not in sys.modules:  # nothing was compiled, and its import takes 1.5 s
+        return contextlib.nullcontext()
+    return torch.compiler.set_stance("force_eager")
 
 
 class Call(NamedTuple):

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from fastkan.functional import check_tensor
 from fastkan.nn import KAN, KANLinear
 from fastkan.nn.jacobian import Columns, RowJacobian
+from fastkan.nn.watch import in_eager_mode
 
 FEW = 500
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -141,7 +142,8 @@ def inputs_watched(model: nn.Module) -> Iterator[dict[KANLinear, list[Tensor]]]:
 
     handles = [layer.register_forward_pre_hook(hook) for layer in seen]
     try:
-        yield seen
+        with in_eager_mode():
+            yield seen
     finally:
         for handle in handles:
             handle.remove()

@@ -14,6 +14,7 @@ from fastkan.nn.replace.exchange import Exchange
 from fastkan.nn.replace.fused import Switch
 from fastkan.nn.scaled import scale_for
 from fastkan.nn.start import hold_linear, seeded
+from fastkan.nn.watch import in_eager_mode
 from fastkan.splines import knots as grids
 
 # Standard deviations: a grid ends there if the function stays beyond it. One far value does not stretch its cells over nothing,
@@ -87,10 +88,10 @@ def _copy(batch: Any) -> Any:
 
 @contextlib.contextmanager
 def _evaluating(model: nn.Module) -> Iterator[None]:
-    """Eval mode without gradients; every module's own mode comes back."""
+    """Eval mode without gradients, nothing compiled; every module's own mode comes back."""
     modes = {module: module.training for module in model.modules()}
     try:
-        with torch.no_grad():
+        with torch.no_grad(), in_eager_mode():
             model.eval()
             yield
     finally:
