@@ -33,6 +33,7 @@ ALLOWED = {
 # Folders of capabilities to come stand on the public layer, and not on each other.
 CAPABILITIES = ("train", "explain", "interop", "distributed", "export", "pde")
 ALLOWED |= {name: {name, "nn", "functional", "splines"} for name in CAPABILITIES}
+ALLOWED["formulas"] = {"formulas", "train", "explain", *ALLOWED["train"]}  # names what train has found, and draws it
 ALLOWED["export"] |= {"ops"}  # it says what an operation is where fastkan is not
 
 

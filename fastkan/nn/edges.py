@@ -8,7 +8,8 @@ from torch import Tensor
 
 from fastkan import ops
 from fastkan.functional import kan_linear
-from fastkan.nn.symbolic import FUNCTIONS, SymbolicEdges
+from fastkan.nn.functions import function
+from fastkan.nn.symbolic import SymbolicEdges
 
 if TYPE_CHECKING:
     from fastkan.nn.linear import KANLinear
@@ -47,8 +48,7 @@ def alive(layer: "KANLinear") -> Tensor:
 def set_symbolic(layer: "KANLinear", formulas: Mapping[tuple[int, int], tuple[str, Sequence[float]]]) -> None:
     """KANLinear.set_symbolic."""
     for (i, o), (name, affine) in formulas.items():
-        if name not in FUNCTIONS:
-            raise ValueError(f"formulas: expected one of {', '.join(FUNCTIONS)}, received {name!r}")
+        function(name)
         if not (0 <= i < layer.in_features and 0 <= o < layer.out_features) or len(affine) != 4:
             raise ValueError(
                 f"formulas: expected an input below {layer.in_features}, an output below {layer.out_features} and a, b, c, d, "
@@ -80,7 +80,7 @@ def edge_values(layer: "KANLinear", t: Tensor, nu: int = 0) -> Tensor:
     if layer.symbolic is not None:
         a, b, c, d = layer.symbolic.affine.unbind(-1)
         for k, (i, o, name) in enumerate(layer.symbolic.edges):
-            y[:, i, o] = c[k] * FUNCTIONS[name](a[k] * t[:, i] + b[k]) + d[k]
+            y[:, i, o] = c[k] * function(name).call(a[k] * t[:, i] + b[k]) + d[k]
     return y
 
 

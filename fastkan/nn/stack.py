@@ -8,11 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from fastkan.nn.edges import edge_deviations, edge_means, slot_moments
+from fastkan.nn.functions import function
 from fastkan.nn.grid import check_finite, check_samples
 from fastkan.nn.kan import KAN
 from fastkan.nn.linear import KANLinear
 from fastkan.nn.nodes import Columns, Products
-from fastkan.nn.symbolic import FUNCTIONS
 
 ROUNDING = 1e-12  # of a float64 result, relative to its size
 NOISE = 1e-6  # a sum that moves so much less than its edges is constant: what is left is their rounding
@@ -98,7 +98,7 @@ def means(layer: KANLinear, x: Tensor) -> Tensor:
     found = edge_means(layer, slot_moments(layer, x))
     if layer.symbolic is not None:
         for (i, o, name), (a, b, c, d) in zip(layer.symbolic.edges, layer.symbolic.affine.unbind(), strict=True):
-            found[i, o] = (c * FUNCTIONS[name](a * x[:, i] + b) + d).mean()
+            found[i, o] = (c * function(name).call(a * x[:, i] + b) + d).mean()
     return found
 
 

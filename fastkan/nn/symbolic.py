@@ -1,39 +1,17 @@
 """Edges that are a formula instead of a spline."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
-# What an edge can be, in the words of sympy.
-FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
-    "0": torch.zeros_like,
-    "x": lambda x: x,
-    "x**2": lambda x: x * x,
-    "x**3": lambda x: x * x * x,
-    "x**4": lambda x: (x * x) * (x * x),
-    "1/x": torch.reciprocal,
-    "1/x**2": lambda x: torch.reciprocal(x * x),
-    "sqrt": torch.sqrt,
-    "1/sqrt": torch.rsqrt,
-    "exp": torch.exp,
-    "log": torch.log,
-    "sin": torch.sin,
-    "cos": torch.cos,
-    "tan": torch.tan,
-    "tanh": torch.tanh,
-    "asin": torch.asin,
-    "atan": torch.atan,
-    "atanh": torch.atanh,
-    "abs": torch.abs,
-    "gaussian": lambda x: torch.exp(-x * x),
-}
+from fastkan.nn.functions import function
 
 
 class SymbolicEdges(nn.Module):
     """sum over edges (i, o) of c f(a x[i] + b) + d in output o. What is not listed costs nothing.
 
-    edges: (input, output, name in FUNCTIONS) one an edge, each pair once
+    edges: (input, output, name in fastkan.nn.FUNCTIONS) one an edge, each pair once
     Parameter: affine [E, 4], the a, b, c, d of every edge
     """
 
@@ -43,6 +21,8 @@ class SymbolicEdges(nn.Module):
 
     def __init__(self, edges: Sequence[tuple[int, int, str]], affine: Tensor, out_features: int) -> None:
         super().__init__()
+        for *_, name in edges:
+            function(name)
         self.edges = sorted(edges, key=lambda edge: edge[2])
         order = [list(edges).index(edge) for edge in self.edges]
         self.affine = nn.Parameter(affine[order].clone())
@@ -63,7 +43,7 @@ class SymbolicEdges(nn.Module):
         names = [edge[2] for edge in self.edges]
         counts = {name: names.count(name) for name in names}
         parts = z.split(list(counts.values()), dim=-1)
-        return torch.cat([FUNCTIONS[name](part) for name, part in zip(counts, parts, strict=True)], dim=-1)
+        return torch.cat([function(name).call(part) for name, part in zip(counts, parts, strict=True)], dim=-1)
 
     def extra_repr(self) -> str:
         return ", ".join(f"{i}->{o}: {name}" for i, o, name in self.edges)
