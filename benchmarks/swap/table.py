@@ -70,12 +70,37 @@ def _exported(call: Called, tensors: tuple[Tensor, ...], folder: Path) -> float:
     return _difference(loaded, call, tuple(tensor[:2] for tensor in tensors))
 
 
+def _in_onnxruntime(call: Called, tensors: tuple[Tensor, ...], folder: Path) -> float:
+    """The relative difference of an ONNX file, whose number of rows is free."""
+    import onnxruntime
+
+    rows = torch.export.Dim("rows", min=2)
+    shapes = {"tensors": tuple({0: rows} for _ in tensors)}
+    torch.onnx.export(call, tensors, folder / "model.onnx", dynamo=True, dynamic_shapes=shapes, verbose=False, optimize=False)
+    session = onnxruntime.InferenceSession(folder / "model.onnx")
+    names = [given.name for given in session.get_inputs()]
+
+    def run(*tensors: Tensor) -> Tensor:
+        values = (tensor.numpy() for tensor in tensors)
+        return torch.from_numpy(session.run(None, dict(zip(names, values, strict=True)))[0])
+
+    return _difference(run, call, tuple(tensor[:2] for tensor in tensors))
+
+
 def _tried(function: Any, *arguments: Any) -> float | str:
     """What an export gives, or the first line of what stopped it: models of others may not be exported as they are."""
     try:
         return function(*arguments)
     except Exception as error:
         return f"{type(error).__name__}: {str(error).splitlines()[0][:80]}"
+
+
+EXPORTS = {"pt2": _exported, "onnx": _in_onnxruntime}
+
+
+def _exports(call: Called, tensors: tuple[Tensor, ...]) -> dict[str, float | str]:
+    with tempfile.TemporaryDirectory() as place:
+        return {kind: _tried(export, call, tensors, Path(place)) for kind, export in EXPORTS.items()}
 
 
 def treated(name: str) -> dict[str, Any]:
@@ -86,7 +111,7 @@ def treated(name: str) -> dict[str, Any]:
     call, tensors = called(model.eval(), batch)
     with torch.no_grad():
         before = call(*tensors)
-        plain = _tried(_exported, call, tensors, Path(tempfile.mkdtemp()))
+        plain = _exports(call, tensors)
         report = fastkan.replace_linear(model, grid_range=(-3.0, 3.0))
         change = float((call(*tensors) - before).abs().max())
     optimizer = optimizer_of("AdamW 0.003", model)
@@ -94,15 +119,14 @@ def treated(name: str) -> dict[str, Any]:
     model.eval()
     row = {"model": name, "blocks": len(report.replaced), "refused": report.refused, "left": sorted(set(report.left.values()))}
     with torch.no_grad(), tempfile.TemporaryDirectory() as place:
-        folder = Path(place)
-        equal = _saved_and_loaded(model, name, call, tensors, folder)
-        exported = _tried(_exported, call, tensors, folder)
+        equal = _saved_and_loaded(model, name, call, tensors, Path(place))
+        exported = _exports(call, tensors)
     row |= {"change": change, "losses": [losses[0], losses[-1]], "loaded_equal": equal}
-    return row | {"pt2": exported, "pt2_unswapped": plain}
+    return row | exported | {f"{kind}_unswapped": value for kind, value in plain.items()}
 
 
 def models(names: tuple[str, ...] = tuple(CASES), name: str = "models") -> None:
-    """Swap every model, train it for some steps, save and load it, and export it. Takes some minutes.
+    """Swap every model, train it for some steps, save and load it, and export it. Takes half an hour.
 
     Args:
         names: Which models.
@@ -125,13 +149,15 @@ def _cell(value: float | str) -> str:
 
 
 def show(path: Path) -> None:
-    table = Table("model", "blocks", "refused", "change", f"loss, {STEPS} steps", "loaded", ".pt2", "before the swap")
+    table = Table(
+        "model", "blocks", "refused", "change", f"loss, {STEPS} steps", "loaded", ".pt2", "unswapped", "ONNX", "unswapped"
+    )
     for row in read(path)["results"]:
         first, last = row["losses"]
-        exports = (_cell(row[key]) for key in ("pt2", "pt2_unswapped"))
+        differences = (_cell(row[key]) for kind in EXPORTS for key in (kind, f"{kind}_unswapped"))
         equal = "equal" if row["loaded_equal"] else "different"
         sizes = (str(row["blocks"]), str(len(row["refused"])), _cell(row["change"]))
-        table.add_row(row["model"], *sizes, f"{first:.2f} to {last:.2f}", equal, *exports)
+        table.add_row(row["model"], *sizes, f"{first:.2f} to {last:.2f}", equal, *differences)
     CONSOLE.print(table)
 
 
