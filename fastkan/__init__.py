@@ -10,10 +10,11 @@ from fastkan.backends import use_backend
 from fastkan.nn import KAN, GridChange, KANLinear, load_state_dict
 
 if TYPE_CHECKING:
-    from fastkan import explain, export, pde, train
+    from fastkan import explain, export, formulas, pde, train
     from fastkan.explain import PruneReport
     from fastkan.explain.plot import plot
     from fastkan.explain.prune import prune
+    from fastkan.formulas.discovery import discover
     from fastkan.interop.transformers import from_pretrained
     from fastkan.nn.replace import ReplaceReport, replace_linear
     from fastkan.nn.replace.restore import describe, restore
@@ -32,10 +33,12 @@ __all__ = [
     "ReplaceReport",
     "backend",
     "describe",
+    "discover",
     "experimental",
     "explain",
     "export",
     "fit",
+    "formulas",
     "from_pretrained",
     "functional",
     "jet",
@@ -61,11 +64,11 @@ __all__ = [
 _LATER = {"from_pretrained": "interop.transformers"} | dict.fromkeys(("PruneReport", "plot", "prune"), "explain")
 _LATER |= dict.fromkeys(("ReplaceReport", "describe", "replace_linear", "restore"), "nn.replace")
 _LATER |= dict.fromkeys(("fit", "match_grids", "refine", "sparsify"), "train")
-_LATER |= dict.fromkeys(("jet", "laplacian"), "pde")
+_LATER |= {"discover": "formulas"} | dict.fromkeys(("jet", "laplacian"), "pde")
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("explain", "export", "pde", "train"):
+    if name in ("explain", "export", "formulas", "pde", "train"):
         return importlib.import_module(f"fastkan.{name}")
     if name not in _LATER:
         raise AttributeError(f"module 'fastkan' has no attribute {name!r}")

@@ -24,7 +24,7 @@ FLAT = 1e-20  # a share of squares that is rounding
 
 class Fits(NamedTuple):
     """names [F]; r2 [F, E], -1 where nothing is allowed; affine [F, E, 4], the a, b, c, d; beyond [F, E], the r2 that parameters
-    with a pole among the samples would reach on the grid, and pole [F, E], where that would be.
+    with a pole among the samples would reach on the grid, and pole [F, E], where that would be; size [E], the edges' deviations.
     """
 
     names: list[str]
@@ -32,6 +32,7 @@ class Fits(NamedTuple):
     affine: Tensor
     beyond: Tensor
     pole: Tensor
+    size: Tensor
 
 
 def explained(z: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -115,7 +116,8 @@ def _search(function: Function, y: Tensor) -> _Search:
     r2 = (z @ off.T).square() / (zz[:, None] * yy).clamp(min=1e-300)  # [K, E]
     r2 = torch.where((finite & (zz > 0))[:, None], r2, -1)
     allowed = torch.where(trouble[:, None], -1, r2)
-    top = allowed.topk(min(STARTS, len(a)), 0).indices
+    rank = b.argsort(stable=True)  # a start from each range of offsets: the best of all often lie beside each other
+    top = torch.stack([part[allowed[part].argmax(0)] for part in rank.chunk(STARTS)])
     best, at = torch.where(trouble[:, None], r2, -1).max(0)
     pole = torch.full_like(best, torch.nan)
     if function.poles and function.period is None:
@@ -194,10 +196,14 @@ def fits(x: Tensor, y: Tensor, names: Sequence[str] | None = None) -> Fits:
             a, b = torch.ones_like(a), torch.zeros_like(b)
         elif function.shifting:
             b = torch.zeros_like(b)
+        if function.parity and not function.scaling:
+            a, b = a.abs(), torch.where(a < 0, -b, b)
+        if function.period:
+            b = b - function.period * (b / function.period).round()
         r2, c, d = explained(function.call(a[:, None] * x + b[:, None]), y)
         ends = torch.stack((a * low[:, 0] + b, a * high[:, 0] + b))
         r2 = torch.where(function.trouble(ends.amin(0), ends.amax(0)), -1, r2)
         pole = middle[:, 0] + half[:, 0] * start.pole
         found.append((r2, torch.stack((a, b, c, d), -1), start.beyond, pole))
     r2, affine, beyond, pole = map(torch.stack, zip(*found, strict=True))
-    return Fits(names, r2, affine, beyond, pole)
+    return Fits(names, r2, affine, beyond, pole, y.std(1, correction=0))

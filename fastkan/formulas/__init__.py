@@ -1,0 +1,23 @@
+"""Formulas: functions on edges, from edges to expressions, and from data to formulas."""
+
+import importlib
+from typing import Any
+
+_WHERE = dict.fromkeys(
+    ("Suggestion", "Suggestions", "auto_symbolic", "fix_symbolic", "suggest_symbolic", "unfix_symbolic"), "edges"
+)
+_WHERE |= dict.fromkeys(("add_function",), "library")
+_WHERE |= dict.fromkeys(("Expressions", "symbolic_formula"), "expression")
+_WHERE |= dict.fromkeys(("Discoveries", "Discovery", "discover"), "discovery")
+
+__all__ = sorted(_WHERE)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _WHERE:
+        raise AttributeError(f"module 'fastkan.formulas' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"fastkan.formulas.{_WHERE[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
