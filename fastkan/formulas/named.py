@@ -154,8 +154,10 @@ class Named:
                     self._scale(p, k, o, [o], self.onward(k, o)[0])
             for node, outputs in self.factors(k):
                 for o in outputs[1:]:
-                    size = p[3 * self.into(k, o)[0] + 2].item()
+                    lead = 3 * self.into(k, o)[0] + 2
+                    size = p[lead].item()
                     self._multiply(p, k, o, 1 / size)
+                    p[lead] = 1  # to the last digit
                     self._multiply(p, k, outputs[0], size)
                 if len(self.onward(k, node)) == 1 and not rigid:
                     self._scale(p, k, node, outputs[:1], self.onward(k, node)[0])
@@ -173,6 +175,9 @@ class Named:
         if f.scaling and size != 1 and size > 0:
             p[3 * e : 3 * e + 2] /= size
             self._scaled(p, e, size)
+        if f.shifting:
+            self._shifted(p, e, p[3 * e + 1].item())
+            p[3 * e + 1] = 0
 
     def _scaled(self, p: Tensor, e: int, size: float) -> None:
         """f(size z) was meant where f(z) stands now."""
@@ -183,18 +188,22 @@ class Named:
         else:
             p[self.offset(k, o)] += p[3 * e + 2] * (f.call(one * size) - f.call(one))
 
+    def _shifted(self, p: Tensor, e: int, shift: float) -> None:
+        """f(z + shift) was meant where f(z) stands now."""
+        k, _, o = self.where[e]
+        f, zero = FUNCTIONS[self.names[e]], torch.zeros((), dtype=p.dtype)
+        if f.shifting == "amplitude":
+            p[3 * e + 2] *= f.call(zero + shift) / f.call(zero)
+        else:
+            p[self.offset(k, o)] += p[3 * e + 2] * (f.call(zero + shift) - f.call(zero))
+
     def _shift(self, p: Tensor, layer: int, o: int) -> None:
         """The offset of a hidden sum goes into what reads it."""
         at = self.offset(layer, o)
-        zero = torch.zeros((), dtype=p.dtype)
         for e in self.onward(layer, o):
-            a, f = p[3 * e], FUNCTIONS[self.names[e]]
-            shift = a * p[at]
-            if f.shifting == "amplitude":
-                p[3 * e + 2] *= f.call(shift) / f.call(zero) if f.call(zero) != 0 else 1
-            elif f.shifting == "offset":
-                k, _, to = self.where[e]
-                p[self.offset(k, to)] += p[3 * e + 2] * shift
+            shift = (p[3 * e] * p[at]).item()
+            if FUNCTIONS[self.names[e]].shifting:
+                self._shifted(p, e, shift)
             else:
                 p[3 * e + 1] += shift
         p[at] = 0
@@ -207,10 +216,12 @@ class Named:
             p[3 * reader] = 1
             self._multiply(p, layer, outputs[0], size)
             return
-        size = abs(p[3 * self.into(layer, outputs[0])[0] + 2].item())
+        lead = 3 * self.into(layer, outputs[0])[0] + 2
+        size = abs(p[lead].item())
         if size == 0:
             return
         self._multiply(p, layer, outputs[0], 1 / size)
+        p[lead] = p[lead].sign()
         p[3 * reader + 1] /= size
         self._scaled(p, reader, size)
 

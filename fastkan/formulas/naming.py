@@ -120,6 +120,8 @@ def _fitted(named: Named, x: Tensor, y: Tensor, p: Tensor) -> Formula:
     amplitudes = free.clone()
     amplitudes[2 : named.at[0] : 3] = True
     amplitudes[named.at[0] :] = True
+    for e in named.of_layer[-1] if named.rigid else ():
+        amplitudes[3 * e + 2] = False
     p, error = polished(named, x, y, p, amplitudes, 20)
     if math.isfinite(error):
         p, error = polished(named, x, y, named.fixed(p), free, 60 if error < GOOD else 15)
