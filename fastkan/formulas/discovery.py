@@ -20,6 +20,7 @@ HELD = 4  # one row in four is held back
 LEAST_ROWS = 40
 EXACT = 1e-10  # of y's deviation
 MOST = 12  # edges of a model that is named
+FEW, CLOSE, FAR = 4, 0.02, 4.0  # and of one that is far from the best: further than 0.02 and than four times its error
 ERRORS = 2.0  # standard errors that a formula may be worse than splines and still stand for them
 
 
@@ -151,7 +152,8 @@ def _named(found: list[Found], rows: Rows, held: Rows, names: list[str], until: 
     made: list[_Named] = []
     noise = min(one.error for one in found)
     for one in found:
-        if one.edges - (one.model.layers[-1].in_features if one.recipe == "products" else 0) > MOST:
+        edges = one.edges - (one.model.layers[-1].in_features if one.recipe == "products" else 0)
+        if edges > (MOST if one.error < max(CLOSE, FAR * noise) else FEW):
             continue
         for formula in formulas_of(one.model, rows.x, rows.y[:, 0], noise, names):
             residual = formula.named(held.x, formula.p) - held.y[:, 0]
@@ -226,15 +228,17 @@ def discover(
     found: list[Found] = []
     made: list[_Named] = []
     best: tuple[Found, Tensor] | None = None
-    for recipes in ROUNDS:
-        new = candidates(rows, held, recipes, seed, until)
+    for turn, starts in enumerate(ROUNDS):
+        new = candidates(rows, held, starts, seed, until)
         found += new
         top = min(found, key=lambda one: one.error)
         with torch.no_grad():
             best = top, (top.model(held.x) - held.y)[:, 0]
         made += _named(new, rows, held, known, until)
         chosen = min(made, key=lambda one: one.length, default=None)
-        if (chosen is not None and _no_worse(chosen.residual, best[1])) or time.monotonic() > until:
+        exact = chosen is not None and chosen.error < EXACT
+        claimed = chosen is not None and turn > 0 and _no_worse(chosen.residual, best[1])
+        if exact or claimed or time.monotonic() > until:
             break
     return _results(made, best, data, whole)
 
