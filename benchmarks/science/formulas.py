@@ -3,6 +3,8 @@
 import statistics
 import time
 
+import torch
+
 import fastkan
 from benchmarks.display import grouped
 from benchmarks.progress import CONSOLE
@@ -48,7 +50,8 @@ def find(kind: str, name: str, noise: float, seed: int) -> dict:
     if not found:
         return row | {"claimed": False, "found": "", "structure": "", "right": False, "test": None, "complexity": None}
     best = found[0]
-    test = float((best.model(new)[:, 0] - wanted).square().mean().sqrt() / wanted.std())
+    with torch.no_grad():
+        test = float((best.model(new)[:, 0] - wanted).square().mean().sqrt() / wanted.std())
     shape = structure(best.model)
     row |= {"claimed": best.claimed, "found": str(best.expression)[:300], "complexity": best.complexity}
     return row | {"structure": shape, "right": shape == law.structure, "test": test if test == test else None}
