@@ -83,7 +83,8 @@ def _simple() -> dict[float, Any]:
     sympy = algebra()
     found: dict[float, Any] = {}
     fractions = [sympy.Rational(n, d) for d in range(1, DENOMINATORS + 1) for n in range(1, 4 * DENOMINATORS + 1)]
-    for unit in (sympy.Integer(1), sympy.pi, 1 / sympy.pi, sympy.E, *(sympy.sqrt(n) for n in ROOTS), sympy.sqrt(sympy.pi)):
+    roots = [sympy.sqrt(n) for n in (*ROOTS, sympy.pi, 1 / sympy.pi, 2 / sympy.pi)]
+    for unit in (sympy.Integer(1), sympy.pi, 1 / sympy.pi, sympy.E, *roots):
         for fraction in fractions:
             found.setdefault(float(unit * fraction), unit * fraction)
     return found

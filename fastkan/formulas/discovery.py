@@ -21,12 +21,13 @@ LEAST_ROWS = 40
 EXACT = 1e-10  # of y's deviation
 MOST = 12  # edges of a model that is named
 FEW, CLOSE, FAR = 4, 0.02, 4.0  # and of one that is far from the best: further than 0.02 and than four times its error
+NEIGHBOURS, NEIGHBOURS_OF, SHARED = 3, 2000, 3.0  # of how many rows at most; standard errors of what they share
 ERRORS = 2.0  # standard errors that a formula may be worse than splines and still stand for them
 
 
 class Discovery(NamedTuple):
     """A formula. rmse: on the rows that were held back, in units of y. complexity: bits of its functions and numbers.
-    claimed: whether it is no worse than the best spline model. model: the formula as a KAN, for x as it was given.
+    claimed: whether it is the formula as far as the data tell. model: the formula as a KAN, for x as it was given.
     snaps: numbers that went to simple ones.
     """
 
@@ -134,13 +135,31 @@ def _length(formula: Formula, rows: int) -> float:
 def _no_worse(r: Tensor, best: Tensor) -> bool:
     """The paired rule on squared residuals of held-back rows."""
     d = r.square() - best.square()
-    return bool(d.mean() <= ERRORS * d.std() / len(d) ** 0.5) or float(r.square().mean().sqrt()) < EXACT
+    return bool(d.mean() <= ERRORS * d.std() / len(d) ** 0.5)
+
+
+def _left_over(x: Tensor, r: Tensor) -> bool:
+    """Whether neighbours among x [B, I] share what is left, r [B]: not where it is noise, but where a formula imitates another,
+    which on held-back rows is no worse than splines either.
+    """
+    step = max(1, len(r) // NEIGHBOURS_OF)
+    x, r = x[::step], r[::step] / r[::step].std()
+    near = torch.cdist(x, x).fill_diagonal_(torch.inf).topk(NEIGHBOURS, largest=False).indices
+    shared = float((r * r[near].mean(1)).sum() / (2 * len(r) / NEIGHBOURS) ** 0.5)  # of deviation 1 where rows are independent
+    return shared > SHARED
 
 
 class _Named(NamedTuple):
+    """residual: on held-back rows, in deviations of y. left_over: see `_left_over`"""
+
     formula: Formula
     length: float
-    residual: Tensor  # held back, in deviations of y
+    residual: Tensor
+    left_over: bool
+
+    def stands(self, splines: Tensor) -> bool:
+        """Whether it is the formula as far as the data tell; splines: what the best of them leave on held-back rows."""
+        return self.error < EXACT or (not self.left_over and _no_worse(self.residual, splines))
 
     @property
     def error(self) -> float:
@@ -158,7 +177,9 @@ def _named(found: list[Found], rows: Rows, held: Rows, names: list[str], until: 
         for formula in formulas_of(one.model, rows.x, rows.y[:, 0], noise, names):
             residual = formula.named(held.x, formula.p) - held.y[:, 0]
             if residual.isfinite().all():
-                made.append(_Named(formula, _length(formula, len(rows.x)), residual))
+                whole = torch.cat((residual, formula.named(rows.x, formula.p) - rows.y[:, 0]))
+                read = torch.cat((held.x, rows.x))[:, formula.named.columns]
+                made.append(_Named(formula, _length(formula, len(rows.x)), residual, _left_over(read, whole)))
         if (made and min(one.error for one in made) < EXACT) or (made and time.monotonic() > until):
             break
     return made
@@ -205,8 +226,8 @@ def discover(
     budget: seconds, after which nothing new is begun
     seed: of the starts and of which rows are held back
     functions: names of fastkan.nn.FUNCTIONS that may stand in a formula; None: the usual ones
-    returns: formulas, the best first; the others are the best of their complexity. Those that are no worse than splines on rows
-        that were held back are claimed; there may be none.
+    returns: formulas, the best first; the others are the best of their complexity. The first is claimed if it is exact, or no
+        worse than splines on rows that were held back with nothing left that neighbouring rows share; else none is.
     raises: TypeError, ValueError naming the argument
 
     >>> import torch, fastkan
@@ -237,8 +258,8 @@ def discover(
         made += _named(new, rows, held, known, until)
         chosen = min(made, key=lambda one: one.length, default=None)
         exact = chosen is not None and chosen.error < EXACT
-        claimed = chosen is not None and turn > 0 and _no_worse(chosen.residual, best[1])
-        if exact or claimed or time.monotonic() > until:
+        stands = chosen is not None and turn > 0 and chosen.stands(best[1])
+        if exact or stands or time.monotonic() > until:
             break
     return _results(made, best, data, whole)
 
@@ -250,7 +271,7 @@ def _results(made: list[_Named], best: tuple[Found, Tensor] | None, data: _Data,
     if not made:
         return results
     chosen = min(made, key=lambda one: one.length)
-    claimed = _no_worse(chosen.residual, best[1])
+    claimed = chosen.stands(best[1])
     results.append(_finished(chosen, data, whole, claimed))
     others = [one for one in _front(made) if one is not chosen]
     results.extend(_finished(one, data, whole, False) for one in sorted(others, key=lambda one: one.length))
