@@ -5,6 +5,7 @@ import time
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -14,7 +15,8 @@ from fastkan.formulas.naming import UNUSUAL, Formula, formulas_of
 from fastkan.formulas.polish import Snap, polished, snapped
 from fastkan.nn import FUNCTIONS, KAN
 from fastkan.nn.functions import function
-from fastkan.train.elimination import Rows
+from fastkan.train.elimination import Rows, cover
+from fastkan.train.stages import USED
 
 HELD = 4  # one row in four is held back
 LEAST_ROWS = 40
@@ -43,8 +45,8 @@ class Discovery(NamedTuple):
         return f"{self.expression}  (rmse {self.rmse:.3g}, complexity {self.complexity}{'' if self.claimed else ', not claimed'})"
 
     def plot(self, *arguments: Any, **settings: Any) -> Any:
-        """`fastkan.plot` of the model."""
-        return self.model.plot(*arguments, **settings)
+        """`fastkan.plot` of the model, with the names of the columns."""
+        return self.model.plot(*arguments, **({"in_names": [str(v) for v in self.formula.variables]} | settings))
 
 
 class Discoveries(list[Discovery]):
@@ -77,7 +79,7 @@ def _array(name: str, value: Any) -> Tensor:
     if hasattr(value, "to_numpy"):
         value = value.to_numpy()
     try:
-        made = torch.as_tensor(value, dtype=torch.float64).detach().cpu()
+        made = value.detach().double().cpu() if isinstance(value, Tensor) else torch.tensor(np.asarray(value, dtype=float))
     except (TypeError, ValueError, RuntimeError) as error:
         raise TypeError(f"{name}: expected numbers, received {type(value).__name__}") from error
     if not made.isfinite().all():
@@ -94,9 +96,7 @@ def _checked(x: Any, y: Any, names: Sequence[str] | None) -> _Data:
     if rows.ndim != 2 or not rows.shape[1]:
         raise ValueError(f"x: expected rows [B, I], received shape {tuple(rows.shape)}")
     if target.shape != (len(rows),):
-        raise ValueError(
-            f"y: expected one number a row [{len(rows)}], received shape {tuple(target.shape)}; give outputs one by one"
-        )
+        raise ValueError(f"y: expected one number for each of {len(rows)} rows, received shape {tuple(target.shape)}")
     if len(rows) < LEAST_ROWS:
         raise ValueError(f"x: expected at least {LEAST_ROWS} rows, received {len(rows)}")
     if not target.std() > 1e-12 * target.abs().max():
@@ -204,6 +204,7 @@ def _finished(one: _Named, data: _Data, whole: Rows, claimed: bool) -> Discovery
     if claimed:
         p, snaps, error = snapped(named, x, y, p, error)
     model = named.built(p)
+    cover(model, x, USED)  # no spline is left, but pictures show functions over their grids
     formula = symbolic_formula(model, data.names)
     return Discovery(formula.expressions[0], one.error * deviation, _complexity(one.formula), claimed, model, formula, snaps)
 

@@ -28,7 +28,7 @@ def test_a_function_is_found_again(name):
     edges = [samples(name, seed) for seed in range(4)]
     x, y = (torch.stack(part) for part in zip(*edges, strict=True))
     found = fits(x, y, [name])
-    assert found.r2.min() > 1 - 1e-6
+    assert found.r2.min() > 1 - 1e-5
     assert (found.r2 > 1 - 1e-11).sum() >= 3
     a, b, c, d = (part[:, None] for part in found.affine[0].unbind(-1))
     remade = c * FUNCTIONS[name].call(a * x + b) + d
@@ -47,11 +47,11 @@ def test_edges_do_not_know_of_each_other():
 
 def test_no_pole_lies_among_the_samples():
     """The samples leave a gap where the pole would be, so nothing is infinite there."""
-    x = torch.cat((torch.linspace(-1, -0.2, 100), torch.linspace(0.2, 1, 100))).double()[None]
-    found = fits(x, 1 / x, ["1/x", "tan", "log", "sqrt"])
+    x = torch.cat((torch.linspace(-1, -0.05, 100), torch.linspace(0.05, 1, 100))).double()[None]
+    found = fits(x, 1 / x**2, ["1/x**2", "tan", "log", "sqrt"])
     a, b = found.affine[0, 0, :2].tolist()
-    assert not -1 <= -b / a <= 1 and found.r2[0, 0] < 0.9
-    assert found.beyond[0, 0] > 0.8 and abs(found.pole[0, 0]) < 0.2
+    assert not -1 <= -b / a <= 1
+    assert found.beyond[0, 0] > found.r2[0, 0] + 0.1 and abs(found.pole[0, 0]) < 0.1
     for k, name in enumerate(found.names):
         ends = found.affine[k, 0, 0] * torch.tensor([-1.0, 1.0]) + found.affine[k, 0, 1]
         assert found.r2[k, 0] < 0 or not FUNCTIONS[name].trouble(ends.amin(), ends.amax())
