@@ -9,10 +9,10 @@ import tyro
 from benchmarks.document import read, write
 from benchmarks.environment import environment, results_folder
 from benchmarks.progress import progress
-from benchmarks.science import fits, formulas, poisson, speed, structures
+from benchmarks.science import fits, formulas, naming, poisson, speed, structures
 
-PARTS = {"fits": fits, "structures": structures, "formulas": formulas, "poisson": poisson, "speed": speed}
-Part = Literal["fits", "structures", "formulas", "poisson", "speed"]
+PARTS = {"fits": fits, "structures": structures, "formulas": formulas, "naming": naming, "poisson": poisson, "speed": speed}
+Part = Literal["fits", "structures", "formulas", "naming", "poisson", "speed"]
 
 
 def science(parts: tuple[Part, ...] = tuple(PARTS), seeds: int = 10, name: str = "science") -> None:
