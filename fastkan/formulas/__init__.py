@@ -9,6 +9,7 @@ _WHERE = dict.fromkeys(
 _WHERE |= dict.fromkeys(("add_function",), "library")
 _WHERE |= dict.fromkeys(("Expressions", "symbolic_formula"), "expression")
 _WHERE |= dict.fromkeys(("Discoveries", "Discovery", "discover"), "discovery")
+_WHERE |= dict.fromkeys(("kanpiler",), "kanpile")
 
 __all__ = sorted(_WHERE)
 
