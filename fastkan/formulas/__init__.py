@@ -10,6 +10,7 @@ _WHERE |= dict.fromkeys(("add_function",), "library")
 _WHERE |= dict.fromkeys(("Expressions", "symbolic_formula"), "expression")
 _WHERE |= dict.fromkeys(("Discoveries", "Discovery", "discover"), "discovery")
 _WHERE |= dict.fromkeys(("kanpiler",), "kanpile")
+_WHERE |= dict.fromkeys(("expand_depth", "expand_width", "perturb"), "expand")
 
 __all__ = sorted(_WHERE)
 

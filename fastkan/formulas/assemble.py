@@ -10,9 +10,10 @@ from fastkan.formulas.algebra import algebra
 from fastkan.formulas.graph import Graph, Node, Sum, Term, multiplied, numbers
 from fastkan.nn import KAN, KANLinear, Products
 from fastkan.nn.edges import slot_values
+from fastkan.splines.knots import uniform_points
 
 POINTS = 20  # a cell, to which a spline is fitted
-SAMPLES = 10  # a cell of a grid
+NARROWEST = 1e-6  # width of a grid, as a share of its largest number
 
 
 class Plan(NamedTuple):
@@ -98,7 +99,7 @@ def _layer(plan: Plan, level: int, grid_size: int, degree: int) -> tuple[KANLine
     sums = [factor for node in plan.levels[level] for factor in node.factors]
     constant = [not factor.terms for factor in sums]
     layer = KAN([len(below), len(sums)], grid_size, degree, bias=any(constant), dtype=torch.float64, seed=0).layers[0]
-    layer.update_grid(_columns(below, SAMPLES * grid_size + 1), eps=1.0)
+    layer.knots.copy_(knots_over([(node.low, node.high) for node in below], layer))
     formulas: dict[tuple[int, int], tuple[str, tuple[float, float, float, float]]] = {}
     splines: list[tuple[int, int, Term, float]] = []
     layer.set_mask(torch.zeros(len(below), len(sums), dtype=torch.bool))
@@ -121,11 +122,14 @@ def _layer(plan: Plan, level: int, grid_size: int, degree: int) -> tuple[KANLine
     return layer, {str(term.f.expr.func.__name__): _fit(layer, below[i], i, o, term, shift) for i, o, term, shift in splines}
 
 
-def _columns(nodes: Sequence[Node], count: int) -> Tensor:
-    """Points over each node's range [count, nodes]."""
-    share = torch.linspace(0, 1, count, dtype=torch.float64)[:, None]
-    low, high = torch.tensor([(node.low, node.high) for node in nodes], dtype=torch.float64).unbind(1)
-    return low + (high - low) * share
+def knots_over(ranges: Sequence[tuple[float, float]], layer: KANLinear) -> Tensor:
+    """Uniform knots over each range, for a layer's grid size [ranges, G + 2p + 1]. An empty range gets one beside it."""
+    rows = []
+    for low, high in ranges:
+        least = NARROWEST * max(1.0, abs(low), abs(high))
+        ends = (low, high) if high - low > least else (low - least, high + least)
+        rows.append(uniform_points(layer.grid_size, layer.degree, ends))
+    return torch.tensor(rows, dtype=torch.float64).reshape(len(rows), layer.knots.shape[1])
 
 
 def _fit(layer: KANLinear, node: Node, i: int, o: int, term: Term, shift: float) -> float:
