@@ -11,6 +11,8 @@ _WHERE |= dict.fromkeys(("Expressions", "symbolic_formula"), "expression")
 _WHERE |= dict.fromkeys(("Discoveries", "Discovery", "discover"), "discovery")
 _WHERE |= dict.fromkeys(("kanpiler",), "kanpile")
 _WHERE |= dict.fromkeys(("expand_depth", "expand_width", "perturb"), "expand")
+_WHERE |= dict.fromkeys(("Structure", "is_separable", "is_symmetric"), "structure")
+_WHERE |= dict.fromkeys(("Tree", "plot_tree", "tree"), "trees")
 
 __all__ = sorted(_WHERE)
 
