@@ -13,6 +13,7 @@ _WHERE |= dict.fromkeys(("kanpiler",), "kanpile")
 _WHERE |= dict.fromkeys(("expand_depth", "expand_width", "perturb"), "expand")
 _WHERE |= dict.fromkeys(("Structure", "is_separable", "is_symmetric"), "structure")
 _WHERE |= dict.fromkeys(("Tree", "plot_tree", "tree"), "trees")
+_WHERE |= dict.fromkeys(("Swapped", "auto_swap"), "modules")
 
 __all__ = sorted(_WHERE)
 

@@ -148,7 +148,7 @@ def _put(model: KAN, layer: int, nodes: Products) -> None:
             continue
         modules.append(module)
         if isinstance(module, KANLinear) and count == layer and nodes.arities:
-            modules.append(nodes)
+            modules.append(nodes.train(model.training))
     model._modules.clear()
     for k, module in enumerate(modules):
         model.add_module(str(k), module)
