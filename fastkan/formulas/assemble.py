@@ -49,6 +49,21 @@ def _finals(graph: Graph, outputs: Sequence[Sum]) -> list[Node]:
     return finals
 
 
+def _from_nodes(graph: Graph, total: Sum, level: int) -> Sum:
+    """The same for a node of this level: a function of what would have to be carried here, if it is a node, is read there."""
+    zero, one = algebra().Integer(0), algebra().Integer(1)
+    children = {term.child.number for term in total.terms}
+    terms = []
+    for term in total.terms:
+        node = graph.made.get((((one, *term.of()), zero),))
+        waits = not term.is_identity and term.child.level < level - 1
+        if waits and node is not None and node.level < level and node.number not in children:
+            children.add(node.number)
+            term = Term(term.c, "x", one, zero, node)
+        terms.append(term)
+    return Sum(tuple(terms), total.constant)
+
+
 def planned(graph: Graph, outputs: Sequence[Sum]) -> Plan:
     """Put nodes into levels; values that wait for a higher one are carried there by identity edges."""
     finals = _finals(graph, outputs)
@@ -58,6 +73,7 @@ def planned(graph: Graph, outputs: Sequence[Sum]) -> Plan:
     zero, one = algebra().Integer(0), algebra().Integer(1)
     for level in range(len(levels) - 1, 0, -1):
         for node in levels[level]:
+            node.factors = tuple(_from_nodes(graph, factor, level) for factor in node.factors)
             for term in (term for factor in node.factors for term in factor.terms):
                 at = (term.child.number, level - 1)
                 if at in sources:

@@ -49,6 +49,8 @@ EXPRESSIONS = [  # text, ranges, function of torch, widths
      lambda x, y: torch.tan(x) + torch.asin(y) + torch.sinh(x) * torch.acosh(y + 3), None),
     ("Max(x, y, 0) + atan2(x, y + 2) + Heaviside(x)", [(-1, 1)] * 2,
      lambda x, y: torch.maximum(x, y).clamp(min=0) + torch.atan2(x, y + 2) + (x > 0), None),
+    ("x*(cos(t*w) + a*cos(t*w)**2)", [(1, 2)] * 4,
+     lambda a, t, w, x: x * (torch.cos(t * w) + a * torch.cos(t * w) ** 2), [4, (2, 1), 3, (2, 1), (0, 1)]),
     ("sec(x) + coth(y)", [(0.5, 1)] * 2, lambda x, y: 1 / torch.cos(x) + 1 / torch.tanh(y), None),
 ]  # fmt: skip
 
