@@ -1,5 +1,7 @@
 """Equations built in by kanpiler, how exactly, and found again after perturb by fit."""
 
+import contextlib
+import io
 import statistics
 import time
 
@@ -45,8 +47,29 @@ def exact(name: str) -> dict:
     return {"equation": name, "kind": "exact", "widths": str(model.widths), "error": off, "cpu_seconds": seconds}
 
 
+def exact_pykan(name: str) -> dict:
+    """The same of pykan's kanpiler."""
+    import sympy
+    from kan.compiler import kanpiler as theirs
+
+    equation = EQUATIONS[name]
+    symbols = [sympy.Symbol(variable) for variable in equation.ranges]
+    x, y = rows(equation, CHECKED, 0)
+    usual = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    try:
+        with contextlib.redirect_stdout(io.StringIO()), torch.no_grad():
+            start = time.process_time()
+            model = theirs(symbols, sympy.sympify(equation.text, locals={str(symbol): symbol for symbol in symbols}))
+            seconds = time.process_time() - start
+            off = float((model(x) - y).abs().max() / y.abs().max())
+    finally:
+        torch.set_default_dtype(usual)
+    return {"equation": name, "kind": "pykan", "widths": str(model.width), "error": off, "cpu_seconds": seconds}
+
+
 def refit(name: str, where: str, seed: int) -> dict:
-    """Errors on new rows after perturb and after fit, and the reason where perturb refuses."""
+    """Errors on new rows after perturb and after fit, and the reason where perturb refuses or fit fails."""
     equation = EQUATIONS[name]
     model = kanpiler(equation.text, list(equation.ranges), equation.ranges)
     row = {"equation": name, "kind": where, "seed": seed, "size": SIZE, "steps": STEPS}
@@ -57,12 +80,16 @@ def refit(name: str, where: str, seed: int) -> dict:
     x, y = rows(equation, ROWS, seed)
     new = rows(equation, ROWS, seed + 1000)
     before, start = error(moved, *new), time.process_time()
-    fastkan.fit(moved, x, y, optimizer="lm", starts=1, steps=STEPS)
+    try:
+        fastkan.fit(moved, x, y, optimizer="lm", starts=1, steps=STEPS)
+    except FloatingPointError as failed:
+        return row | {"before": before, "failed": str(failed)}
     return row | {"before": before, "after": error(moved, *new), "cpu_seconds": time.process_time() - start}
 
 
 def runs(seeds: int) -> list[Run]:
     made = [Run(f"kanpiler on {name}", exact, (name,)) for name in EQUATIONS]
+    made += [Run(f"pykan's kanpiler on {name}", exact_pykan, (name,)) for name in EQUATIONS]
     for name in EQUATIONS:
         made += [
             Run(f"{name} perturbed ({where}), seed {seed}", refit, (name, where, seed))
@@ -76,6 +103,7 @@ def show(results: list[dict]) -> None:
     for (name,), same in grouped(results, "equation").items():
         kinds = {kind: group for (kind,), group in grouped(same, "kind").items()}
         text = "".join(f"{row['widths']}, off by {row['error']:.0e}" for row in kinds.pop("exact", ()))
+        text += "".join(f"; pykan {row['widths']}, {row['error']:.0e}" for row in kinds.pop("pykan", ()))
         for kind, group in kinds.items():
             done = [row for row in group if "after" in row]
             if done:
@@ -83,5 +111,5 @@ def show(results: list[dict]) -> None:
                 worst = max(row["after"] for row in done)
                 text += f"; {kind}, median (worst) of {len(done)}: {before:.1e} -> {after:.1e} ({worst:.1e})"
             if len(done) < len(group):
-                text += f", {len(group) - len(done)} of {len(group)} refused"
+                text += f", {kind}: {len(group) - len(done)} of {len(group)} refused or failed"
         CONSOLE.print(f"{name}: {text}")

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from fastkan.formulas.assemble import knots_over
+from fastkan.formulas.graph import points_of
 from fastkan.nn import KAN, KANLinear, Products, SymbolicEdges
 from fastkan.nn.edges import present
 from fastkan.nn.functions import function
@@ -16,19 +17,16 @@ from fastkan.nn.shrink import select
 from fastkan.nn.stack import double, stages
 from fastkan.nn.start import seeded
 
-SAMPLES = 1000  # points of the first layer's grids, which show what later layers receive
 WHERE = ("present", "absent", "all")
 
 # ---- what nodes receive
 
 
 def _inputs(model: KAN) -> Tensor:
-    """Points all over the grids of the first layer, in float64 [B, I]."""
+    """Points all over the grids of the first layer, corners among them, in float64 [B, I]."""
     layer = stages(model)[0].layer
     knots, p = layer.knots.double(), layer.degree
-    low, high = knots[:, p], knots[:, -1 - p]
-    share = torch.rand(SAMPLES, layer.in_features, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    return low + (high - low) * share.to(low.device)
+    return points_of(torch.stack([knots[:, p], knots[:, -1 - p]], dim=1).tolist()).to(knots.device)
 
 
 def _knots(values: Tensor, layer: KANLinear) -> Tensor:

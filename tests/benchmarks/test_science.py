@@ -66,7 +66,8 @@ def test_the_command(monkeypatch, tmp_path, capsys):
         ("pykan", "step"),
         ("fastkan", "fit"),
     ]
-    exact, present, absent = results["kanpiler"]
+    exact, theirs, present, absent = results["kanpiler"]
+    assert theirs["kind"] == "pykan" and theirs["error"] < 1e-12
     assert exact["error"] < 1e-14 and exact["widths"] == "[3, (1, 1), (0, 1)]"
     assert present["after"] < 1e-6 * present["before"] and absent["kind"] == "absent"
     assert (tmp_path / "tiny-poisson.png").read_bytes().startswith(b"\x89PNG")
