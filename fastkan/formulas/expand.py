@@ -17,6 +17,8 @@ from fastkan.nn.shrink import select
 from fastkan.nn.stack import double, stages
 from fastkan.nn.start import seeded
 
+SAMPLES = 2**14  # points of the first layer's grids, which show what later layers receive
+MARGIN = 0.1  # beside what samples give to a formula: others give a little more
 WHERE = ("present", "absent", "all")
 
 # ---- what nodes receive
@@ -26,7 +28,7 @@ def _inputs(model: KAN) -> Tensor:
     """Points all over the grids of the first layer, corners among them, in float64 [B, I]."""
     layer = stages(model)[0].layer
     knots, p = layer.knots.double(), layer.degree
-    return points_of(torch.stack([knots[:, p], knots[:, -1 - p]], dim=1).tolist()).to(knots.device)
+    return points_of(torch.stack([knots[:, p], knots[:, -1 - p]], dim=1).tolist(), SAMPLES).to(knots.device)
 
 
 def _knots(values: Tensor, layer: KANLinear) -> Tensor:
@@ -243,13 +245,14 @@ def _perturb_formulas(layer: KANLinear, size: float, generator: torch.Generator)
         layer.symbolic.affine += noise
 
 
-def _troubled(layer: KANLinear, x: Tensor) -> Tensor:
-    """Which formulas leave their domain at x [B, I]; bool [E]."""
+def _troubled(layer: KANLinear, x: Tensor, margin: float) -> Tensor:
+    """Which formulas leave their domain at x [B, I], or within a margin beside it as a share of its range; bool [E]."""
     assert layer.symbolic is not None
     a, b, *_ = layer.symbolic.affine.unbind(1)
     z = a * x[:, layer.symbolic.inputs] + b
     low, high = z.amin(0), z.amax(0)
-    found = [function(name).trouble(low[k], high[k]) for k, (*_, name) in enumerate(layer.symbolic.edges)]
+    room = margin * (high - low)
+    found = [function(name).trouble((low - room)[k], (high + room)[k]) for k, (*_, name) in enumerate(layer.symbolic.edges)]
     return torch.stack(found)
 
 
@@ -257,11 +260,16 @@ def _stay_in_domains(layer: KANLinear, old: KANLinear, before: Tensor, after: Te
     """Give formulas that have left their domain their old a and b; ValueError where that is not enough."""
     if layer.symbolic is None or old.symbolic is None:
         return
-    left = _troubled(layer, after) & ~_troubled(old, before)
-    layer.symbolic.affine[left, :2] = old.symbolic.affine[left, :2]
-    left = _troubled(layer, after) & ~_troubled(old, before)
-    if left.any():
-        i, o, name = layer.symbolic.edges[int(left.nonzero()[0])]
+
+    def left() -> Tensor:
+        each = [_troubled(layer, after, margin) & ~_troubled(old, before, margin) for margin in (0.0, MARGIN)]
+        return each[0] | each[1]
+
+    gone = left()
+    layer.symbolic.affine[gone, :2] = old.symbolic.affine[gone, :2]
+    gone = left()
+    if gone.any():
+        i, o, name = layer.symbolic.edges[int(gone.nonzero()[0])]
         raise ValueError(
             f"size: expected less noise before the edge from {i} to {o} of layer {number}, received such as takes {name} out of "
             "its domain"

@@ -72,10 +72,10 @@ def combined(parts: Iterable[Sum]) -> Sum:
     return Sum(tuple(sorted(terms, key=lambda term: term.child.number)), constant)
 
 
-def points_of(ranges: Sequence[tuple[float, float]]) -> Tensor:
-    """Samples [N, I] of the box, its corners and its middle among them."""
+def points_of(ranges: Sequence[tuple[float, float]], count: int = SAMPLES) -> Tensor:
+    """Samples [N, I] of the box, its corners and its middle beside `count` others."""
     low, high = torch.tensor(ranges, dtype=torch.float64).unbind(1)
-    inner = torch.quasirandom.SobolEngine(len(ranges)).draw(SAMPLES, dtype=torch.float64)
+    inner = torch.quasirandom.SobolEngine(len(ranges)).draw(count, dtype=torch.float64)
     parts = [inner, torch.full_like(inner[:1], 0.5)]
     if len(ranges) <= CORNERS:
         parts.append(torch.tensor(list(itertools.product((0.0, 1.0), repeat=len(ranges))), dtype=torch.float64))
