@@ -9,6 +9,11 @@ _WHERE = dict.fromkeys(
 _WHERE |= {"add_function": "library", "to_pysr": "handover"}
 _WHERE |= dict.fromkeys(("Expressions", "symbolic_formula"), "expression")
 _WHERE |= dict.fromkeys(("Discoveries", "Discovery", "discover"), "discovery")
+_WHERE |= dict.fromkeys(("kanpiler",), "kanpile")
+_WHERE |= dict.fromkeys(("expand_depth", "expand_width", "perturb"), "expand")
+_WHERE |= dict.fromkeys(("Structure", "is_separable", "is_symmetric"), "structure")
+_WHERE |= dict.fromkeys(("Tree", "plot_tree", "tree"), "trees")
+_WHERE |= dict.fromkeys(("Swapped", "auto_swap"), "modules")
 
 __all__ = sorted(_WHERE)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks.science import fits, poisson, run, speed, structures, targets
+from benchmarks.science import equations, fits, kanpiler, poisson, run, speed, structures, targets
 from fastkan import KAN
 
 RESULTS = Path(__file__).resolve().parents[2] / "benchmarks" / "results"
@@ -48,6 +48,7 @@ def test_the_command(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(poisson, "PYKAN_GIVEN", 0.1)
     monkeypatch.setattr(speed, "SIZES", [([2, 2, 1], 80, 2)])
     monkeypatch.setattr(speed, "PYKAN_STEPS", 1)
+    monkeypatch.setattr(kanpiler, "EQUATIONS", {"I.10.7": equations.EQUATIONS["I.10.7"]})
     monkeypatch.setattr(run, "results_folder", lambda found: tmp_path)
     assert run.main(["--seeds", "1", "--name", "tiny"]) == 0
     results = {part: json.loads((tmp_path / f"tiny-{part}.json").read_text())["results"] for part in run.PARTS}
@@ -65,6 +66,10 @@ def test_the_command(monkeypatch, tmp_path, capsys):
         ("pykan", "step"),
         ("fastkan", "fit"),
     ]
+    exact, theirs, present, absent = results["kanpiler"]
+    assert theirs["kind"] == "pykan" and theirs["error"] < 1e-12
+    assert exact["error"] < 1e-14 and exact["widths"] == "[3, (1, 1), (0, 1)]"
+    assert present["after"] < 1e-6 * present["before"] and absent["kind"] == "absent"
     assert (tmp_path / "tiny-poisson.png").read_bytes().startswith(b"\x89PNG")
     shown = capsys.readouterr().out
     assert "structure of product" in shown and "over the best of (3, 5), noise 0%" in shown and "times as fast" in shown
