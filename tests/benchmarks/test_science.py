@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks.science import equations, fits, kanpiler, poisson, run, speed, structures, targets
+import fastkan
+from benchmarks.science import equations, fits, formulas, kanpiler, laws, naming, poisson, run, speed, structures, targets
 from fastkan import KAN
 
 RESULTS = Path(__file__).resolve().parents[2] / "benchmarks" / "results"
@@ -49,6 +50,12 @@ def test_the_command(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(speed, "SIZES", [([2, 2, 1], 80, 2)])
     monkeypatch.setattr(speed, "PYKAN_STEPS", 1)
     monkeypatch.setattr(kanpiler, "EQUATIONS", {"I.10.7": equations.EQUATIONS["I.10.7"]})
+    monkeypatch.setattr(formulas, "SETS", {"development": {"product": laws.DEVELOPMENT["product"]}})
+    monkeypatch.setattr(laws, "ROWS", 80)
+    monkeypatch.setattr(formulas, "BUDGET", 1e-3)
+    monkeypatch.setattr(naming, "WIDTHS", [4, 1, 1])
+    monkeypatch.setattr(naming, "ROWS", 60)
+    monkeypatch.setattr(naming, "EDGES", 1)
     monkeypatch.setattr(run, "results_folder", lambda found: tmp_path)
     assert run.main(["--seeds", "1", "--name", "tiny"]) == 0
     results = {part: json.loads((tmp_path / f"tiny-{part}.json").read_text())["results"] for part in run.PARTS}
@@ -56,6 +63,10 @@ def test_the_command(monkeypatch, tmp_path, capsys):
     assert ours["peer"] == "fastkan" and ours["train"] < 0.1 and ours["test_over_best"] >= 1
     assert theirs["peer"] == "pykan" and theirs["grid_size"] == 5
     assert set(results["structures"][0]) == {"target", "seed", "found", "right", "test", "cpu_seconds"}
+    assert [row["noise"] for row in results["formulas"]] == [0.0, formulas.NOISE] and results["formulas"][0][
+        "target"
+    ] == "product"
+    assert results["naming"][0]["r2"] > results["naming"][0]["pykan_r2"] - 0.01
     assert [row["peer"] for row in results["poisson"]] == ["fastkan", "MLP 4 x 100", "pykan"]
     for row in results["poisson"]:
         seconds = [look[0] for look in row["curve"]]
@@ -90,3 +101,26 @@ def test_structures():
     assert structures.structure(net) == "0 + 1*2 + f(0 1)"
     net.layers[1].set_mask(torch.tensor([[True], [False], [True]]))
     assert structures.structure(net) == "0 + 1*2"
+
+
+@pytest.mark.parametrize("name", [name for laws_ in laws.SETS.values() for name in laws_])
+def test_laws(name):
+    law = next(laws_[name] for laws_ in laws.SETS.values() if name in laws_)
+    x, y, new, wanted = laws.data(law, 0, 0.0)
+    assert x.shape == (law.rows, len(law.ranges)) and len(new) == laws.ROWS
+    assert y.isfinite().all() and wanted.isfinite().all() and y.std() > 1e-3
+    noisy = laws.data(law, 0, 0.1)
+    share = (noisy[1] - y).std() / y.std()
+    assert torch.equal(noisy[0], x) and 0.08 < share < 0.12 and torch.equal(noisy[3], wanted)
+
+
+@pytest.mark.parametrize("name", ["trig", "ratio", "additive", "hypot"])
+def test_structure_of_a_formula(name):
+    text = {
+        "trig": "sin(a) + cos(b)*c",
+        "ratio": "a/(1 + b**2)",
+        "additive": "2*a + b**2 - log(c + 2)",
+        "hypot": "sqrt(a**2 + b**2)",
+    }[name]
+    ranges = dict.fromkeys("abc"[: len(laws.DEVELOPMENT[name].ranges)], (0.2, 0.9))
+    assert formulas.structure(fastkan.formulas.kanpiler(text, list(ranges), ranges)) == laws.DEVELOPMENT[name].structure
