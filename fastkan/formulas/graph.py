@@ -55,6 +55,9 @@ class Sum(NamedTuple):
     def level(self) -> int:
         return 1 + max((term.child.level for term in self.terms), default=0)
 
+    def has_one_term_a_child(self) -> bool:
+        return len({term.child.number for term in self.terms}) == len(self.terms)
+
     def times(self, factor: Any) -> "Sum":
         return Sum(tuple(term._replace(c=term.c * factor) for term in self.terms), self.constant * factor)
 
@@ -146,15 +149,17 @@ class Graph:
 
     def settled(self, total: Sum) -> Sum:
         """The same with one term a child, as a layer has one edge between two nodes: others of the child become nodes."""
-        children = [term.child.number for term in total.terms]
-        terms = []
-        for term in total.terms:
-            if children.count(term.child.number) > 1 and not term.is_identity:
-                one, zero = algebra().Integer(1), algebra().Integer(0)
-                node = self.node((Sum((term._replace(c=one),), zero),))
-                term = Term(term.c, "x", one, zero, node)
-            terms.append(term)
-        return combined([Sum(tuple(terms), total.constant)])
+        one, zero = algebra().Integer(1), algebra().Integer(0)
+        while not total.has_one_term_a_child():
+            children = [term.child.number for term in total.terms]
+            terms = []
+            for term in total.terms:
+                if children.count(term.child.number) > 1 and not term.is_identity:
+                    node = self.node((Sum((term._replace(c=one),), zero),))
+                    term = Term(term.c, "x", one, zero, node)
+                terms.append(term)
+            total = combined([Sum(tuple(terms), total.constant)])  # a new node may be the child of another term
+        return total
 
     def gathered(self, total: Sum, level: int) -> Sum:
         """The same for a node of this level: terms that wait for it are added before."""
@@ -165,7 +170,8 @@ class Graph:
             waiting += [term for term in total.terms if term.child.level == below]
             if len(waiting) > 1:
                 waiting = list(self.identity(Sum(tuple(waiting), algebra().Integer(0))).terms)
-        return combined([Sum((*waiting, *(term for term in total.terms if term.child.level >= level - 1)), total.constant)])
+        made = combined([Sum((*waiting, *(term for term in total.terms if term.child.level >= level - 1)), total.constant)])
+        return made if made.has_one_term_a_child() else total
 
     def node(self, factors: tuple[Sum, ...]) -> Node:
         """The node that is their product. Equal ones are one."""

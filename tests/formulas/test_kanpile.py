@@ -1,6 +1,8 @@
 """kanpiler: models that equal expressions, and expressions that are refused."""
 
+import contextlib
 import math
+import random
 
 import pytest
 import torch
@@ -51,6 +53,7 @@ EXPRESSIONS = [  # text, ranges, function of torch, widths
      lambda x, y: torch.maximum(x, y).clamp(min=0) + torch.atan2(x, y + 2) + (x > 0), None),
     ("x*(cos(t*w) + a*cos(t*w)**2)", [(1, 2)] * 4,
      lambda a, t, w, x: x * (torch.cos(t * w) + a * torch.cos(t * w) ** 2), [4, (2, 1), 3, (2, 1), (0, 1)]),
+    ("x + x**2 + atan(x**2)", [(-1, 1)], lambda x: x + x**2 + torch.atan(x**2), [1, 2, 2, 1]),
     ("sec(x) + coth(y)", [(0.5, 1)] * 2, lambda x, y: 1 / torch.cos(x) + 1 / torch.tanh(y), None),
 ]  # fmt: skip
 
@@ -73,6 +76,27 @@ def test_takes_every_function_of_the_library(name):
     assert off(model, f.call(x[:, 0]), x) < 1e-12
     (edge,) = model.layers[0].symbolic.edges
     assert edge[2] == ("x" if name == "abs" else name)  # of what is positive
+
+
+@pytest.mark.parametrize("start", [0, 20])
+def test_expressions_at_random(start):
+    """kanpiler itself compares each with the expression and raises RuntimeError."""
+    symbols = sympy.symbols("a b c")
+    unary = [sympy.sin, sympy.exp, sympy.sqrt, sympy.log, sympy.atan, abs, *(lambda z, n=n: z**n for n in (2, -1, 7, 1.5, 0.3))]
+
+    def expression(draw, depth):
+        if depth == 0:
+            return draw.choice([*symbols, *symbols, sympy.Integer(2), sympy.pi, sympy.Float(0.37)])
+        parts = [expression(draw, depth - 1) for _ in range(draw.randint(2, 4))]
+        kind = draw.random()
+        return sympy.Add(*parts) if kind < 0.35 else sympy.Mul(*parts) if kind < 0.6 else draw.choice(unary)(parts[0])
+
+    built = 0
+    for seed in range(start, start + 20):
+        with contextlib.suppress(ValueError):
+            kanpiler(expression(random.Random(seed), 3), symbols, ranges=(0.5, 1.5))
+            built += 1
+    assert built >= 15
 
 
 def test_several_expressions_share_nodes_and_are_one_output_each():
