@@ -9,14 +9,22 @@ import tyro
 from benchmarks.document import read, write
 from benchmarks.environment import environment, results_folder
 from benchmarks.progress import progress
-from benchmarks.science import fits, kanpiler, poisson, speed, structures
+from benchmarks.science import fits, formulas, kanpiler, naming, poisson, speed, structures
 
-PARTS = {"fits": fits, "structures": structures, "poisson": poisson, "speed": speed, "kanpiler": kanpiler}
-Part = Literal["fits", "structures", "poisson", "speed", "kanpiler"]
+PARTS = {
+    "fits": fits,
+    "structures": structures,
+    "formulas": formulas,
+    "naming": naming,
+    "kanpiler": kanpiler,
+    "poisson": poisson,
+    "speed": speed,
+}
+Part = Literal["fits", "structures", "formulas", "naming", "kanpiler", "poisson", "speed"]
 
 
 def science(parts: tuple[Part, ...] = tuple(PARTS), seeds: int = 10, name: str = "science") -> None:
-    """Fits, structures, Poisson's equation, times and built-in equations over seeds, beside pykan. Takes two hours of one core.
+    """Fits, structures, formulas, Poisson's equation and times over seeds, beside pykan. Takes four hours of one core.
 
     Writes JSON to benchmarks/results/<machine>/<name>-<part>, and a plot of the errors over time of Poisson's equation.
 

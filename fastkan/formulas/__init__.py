@@ -6,7 +6,7 @@ from typing import Any
 _WHERE = dict.fromkeys(
     ("Suggestion", "Suggestions", "auto_symbolic", "fix_symbolic", "suggest_symbolic", "unfix_symbolic"), "edges"
 )
-_WHERE |= dict.fromkeys(("add_function",), "library")
+_WHERE |= {"add_function": "library", "to_pysr": "handover"}
 _WHERE |= dict.fromkeys(("Expressions", "symbolic_formula"), "expression")
 _WHERE |= dict.fromkeys(("Discoveries", "Discovery", "discover"), "discovery")
 _WHERE |= dict.fromkeys(("kanpiler",), "kanpile")

@@ -62,8 +62,15 @@ def one_variable(expression: Any) -> Any:
 
 def in_torch(expressions: Sequence[Any], *variables: Any) -> Any:
     """A function of tensors, one a variable; of one expression its tensor, of several a list of them."""
+    from sympy.printing.lambdarepr import LambdaPrinter
+
+    class Printer(LambdaPrinter):
+        def _print_sign(self, made: Any) -> str:  # sympy's own asks a tensor for its truth
+            return f"sign({self._print(made.args[0])})"
+
     own = {name: f.call for name, f in FUNCTIONS.items() if f.expression == f"{name}(x)" and name not in TORCH}
-    made = algebra().lambdify(list(variables), list(expressions), modules=[own | TORCH, {}], cse=True)
+    printer = Printer({"fully_qualified_modules": False, "inline": True, "allow_unknown_functions": True})
+    made = algebra().lambdify(list(variables), list(expressions), modules=[own | TORCH, {}], printer=printer, cse=True)
     return (lambda *x: made(*x)[0]) if len(expressions) == 1 else made
 
 
@@ -83,7 +90,8 @@ def _simple() -> dict[float, Any]:
     sympy = algebra()
     found: dict[float, Any] = {}
     fractions = [sympy.Rational(n, d) for d in range(1, DENOMINATORS + 1) for n in range(1, 4 * DENOMINATORS + 1)]
-    for unit in (sympy.Integer(1), sympy.pi, 1 / sympy.pi, sympy.E, *(sympy.sqrt(n) for n in ROOTS), sympy.sqrt(sympy.pi)):
+    roots = [sympy.sqrt(n) for n in (*ROOTS, sympy.pi, 1 / sympy.pi, 2 / sympy.pi)]
+    for unit in (sympy.Integer(1), sympy.pi, 1 / sympy.pi, sympy.E, *roots):
         for fraction in fractions:
             found.setdefault(float(unit * fraction), unit * fraction)
     return found

@@ -2,7 +2,7 @@
 
 import copy
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -13,7 +13,6 @@ from fastkan.nn.stack import stages
 from fastkan.train.elimination import SMOOTH, Candidate, Rows, count, cover, eliminated, penalised, refit
 from fastkan.train.stages import USED
 
-STARTS = 2  # of each recipe in a round
 GRIDS = (2, 4)  # multiples of the grid size at which candidates are compared
 FALLS = 0.8  # an error that does not fall to this on a finer grid ends it
 BESIDE = 1.25  # an error so many times another's counts as no better
@@ -40,7 +39,14 @@ RECIPES: dict[str, Callable[[int, int], KAN]] = {
     "outer": lambda n, seed: _made([n, (2, 2), 1], "identity", seed),
     "deep": lambda n, seed: _made([n, 3, 2, 1], "silu", seed),
 }
-ROUNDS = [("products", "layers"), ("outer",), ("deep",)]  # a later round runs where no formula has been found
+# Starts of recipes, one round after another: the second where no formula is exact, later ones where none stands. A start of
+# products takes a second and finds x y z in half of the cases.
+ROUNDS = [
+    [("products", 0), ("products", 1), ("layers", 0)],
+    [("outer", 0), ("layers", 1), ("products", 2)],
+    [("outer", 1), ("products", 3)],
+    [("deep", 0), ("deep", 1)],
+]
 
 
 class Found(NamedTuple):
@@ -61,15 +67,6 @@ def shape_of(model: KAN) -> tuple:
     return tuple(found)
 
 
-def searched(rows: Rows, held: Rows, recipe: str, seed: int, until: float) -> Iterator[Candidate]:
-    """What the starts of a recipe meet on their way down, until the clock says so."""
-    for k in range(STARTS):
-        if k and time.monotonic() > until:
-            return
-        model = RECIPES[recipe](rows.x.shape[1], 1000 * seed + k)
-        yield from eliminated(penalised(model, rows), rows, held)
-
-
 def refined(candidate: Candidate, rows: Rows, held: Rows) -> Candidate:
     """On finer grids while the error falls by a fifth."""
     best, smooth, before = candidate, SMOOTH, 1
@@ -85,11 +82,16 @@ def refined(candidate: Candidate, rows: Rows, held: Rows) -> Candidate:
     return best
 
 
-def candidates(rows: Rows, held: Rows, recipes: tuple[str, ...], seed: int, until: float) -> list[Found]:
-    """Refined candidates of these recipes, fewest edges first, without those that others beat with fewer."""
+def candidates(rows: Rows, held: Rows, starts: list[tuple[str, int]], seed: int, until: float) -> list[Found]:
+    """Refined candidates of these starts, fewest edges first, without those that others beat with fewer. The clock is looked at
+    between starts.
+    """
     pool: dict[tuple, tuple[str, Candidate]] = {}
-    for recipe in recipes:
-        for candidate in searched(rows, held, recipe, seed, until):
+    for recipe, start in starts:
+        if pool and time.monotonic() > until:
+            break
+        model = RECIPES[recipe](rows.x.shape[1], 1000 * seed + start)
+        for candidate in eliminated(penalised(model, rows), rows, held):
             key = (recipe, shape_of(candidate.model))
             if key not in pool or candidate.error < pool[key][1].error:
                 pool[key] = (recipe, candidate)

@@ -5,6 +5,7 @@ import time
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -14,18 +15,21 @@ from fastkan.formulas.naming import UNUSUAL, Formula, formulas_of
 from fastkan.formulas.polish import Snap, polished, snapped
 from fastkan.nn import FUNCTIONS, KAN
 from fastkan.nn.functions import function
-from fastkan.train.elimination import Rows
+from fastkan.train.elimination import Rows, cover
+from fastkan.train.stages import USED
 
 HELD = 4  # one row in four is held back
 LEAST_ROWS = 40
 EXACT = 1e-10  # of y's deviation
 MOST = 12  # edges of a model that is named
+FEW, CLOSE, FAR = 4, 0.02, 4.0  # and of one that is far from the best: further than 0.02 and than four times its error
+NEIGHBOURS, NEIGHBOURS_OF, SHARED = 3, 2000, 3.0  # of how many rows at most; standard errors of what they share
 ERRORS = 2.0  # standard errors that a formula may be worse than splines and still stand for them
 
 
 class Discovery(NamedTuple):
     """A formula. rmse: on the rows that were held back, in units of y. complexity: bits of its functions and numbers.
-    claimed: whether it is no worse than the best spline model. model: the formula as a KAN, for x as it was given.
+    claimed: whether it is the formula as far as the data tell. model: the formula as a KAN, for x as it was given.
     snaps: numbers that went to simple ones.
     """
 
@@ -41,8 +45,8 @@ class Discovery(NamedTuple):
         return f"{self.expression}  (rmse {self.rmse:.3g}, complexity {self.complexity}{'' if self.claimed else ', not claimed'})"
 
     def plot(self, *arguments: Any, **settings: Any) -> Any:
-        """`fastkan.plot` of the model."""
-        return self.model.plot(*arguments, **settings)
+        """`fastkan.plot` of the model, with the names of the columns."""
+        return self.model.plot(*arguments, **({"in_names": [str(v) for v in self.formula.variables]} | settings))
 
 
 class Discoveries(list[Discovery]):
@@ -75,7 +79,7 @@ def _array(name: str, value: Any) -> Tensor:
     if hasattr(value, "to_numpy"):
         value = value.to_numpy()
     try:
-        made = torch.as_tensor(value, dtype=torch.float64).detach().cpu()
+        made = value.detach().double().cpu() if isinstance(value, Tensor) else torch.tensor(np.asarray(value, dtype=float))
     except (TypeError, ValueError, RuntimeError) as error:
         raise TypeError(f"{name}: expected numbers, received {type(value).__name__}") from error
     if not made.isfinite().all():
@@ -92,9 +96,7 @@ def _checked(x: Any, y: Any, names: Sequence[str] | None) -> _Data:
     if rows.ndim != 2 or not rows.shape[1]:
         raise ValueError(f"x: expected rows [B, I], received shape {tuple(rows.shape)}")
     if target.shape != (len(rows),):
-        raise ValueError(
-            f"y: expected one number a row [{len(rows)}], received shape {tuple(target.shape)}; give outputs one by one"
-        )
+        raise ValueError(f"y: expected one number for each of {len(rows)} rows, received shape {tuple(target.shape)}")
     if len(rows) < LEAST_ROWS:
         raise ValueError(f"x: expected at least {LEAST_ROWS} rows, received {len(rows)}")
     if not target.std() > 1e-12 * target.abs().max():
@@ -133,13 +135,31 @@ def _length(formula: Formula, rows: int) -> float:
 def _no_worse(r: Tensor, best: Tensor) -> bool:
     """The paired rule on squared residuals of held-back rows."""
     d = r.square() - best.square()
-    return bool(d.mean() <= ERRORS * d.std() / len(d) ** 0.5) or float(r.square().mean().sqrt()) < EXACT
+    return bool(d.mean() <= ERRORS * d.std() / len(d) ** 0.5)
+
+
+def _left_over(x: Tensor, r: Tensor) -> bool:
+    """Whether neighbours among x [B, I] share what is left, r [B]: not where it is noise, but where a formula imitates another,
+    which on held-back rows is no worse than splines either.
+    """
+    step = max(1, len(r) // NEIGHBOURS_OF)
+    x, r = x[::step], r[::step] / r[::step].std()
+    near = torch.cdist(x, x).fill_diagonal_(torch.inf).topk(NEIGHBOURS, largest=False).indices
+    shared = float((r * r[near].mean(1)).sum() / (2 * len(r) / NEIGHBOURS) ** 0.5)  # of deviation 1 where rows are independent
+    return shared > SHARED
 
 
 class _Named(NamedTuple):
+    """residual: on held-back rows, in deviations of y. left_over: see `_left_over`"""
+
     formula: Formula
     length: float
-    residual: Tensor  # held back, in deviations of y
+    residual: Tensor
+    left_over: bool
+
+    def stands(self, splines: Tensor) -> bool:
+        """Whether it is the formula as far as the data tell; splines: what the best of them leave on held-back rows."""
+        return self.error < EXACT or (not self.left_over and _no_worse(self.residual, splines))
 
     @property
     def error(self) -> float:
@@ -151,12 +171,15 @@ def _named(found: list[Found], rows: Rows, held: Rows, names: list[str], until: 
     made: list[_Named] = []
     noise = min(one.error for one in found)
     for one in found:
-        if one.edges - (one.model.layers[-1].in_features if one.recipe == "products" else 0) > MOST:
+        edges = one.edges - (one.model.layers[-1].in_features if one.recipe == "products" else 0)
+        if edges > (MOST if one.error < max(CLOSE, FAR * noise) else FEW):
             continue
         for formula in formulas_of(one.model, rows.x, rows.y[:, 0], noise, names):
             residual = formula.named(held.x, formula.p) - held.y[:, 0]
             if residual.isfinite().all():
-                made.append(_Named(formula, _length(formula, len(rows.x)), residual))
+                whole = torch.cat((residual, formula.named(rows.x, formula.p) - rows.y[:, 0]))
+                read = torch.cat((held.x, rows.x))[:, formula.named.columns]
+                made.append(_Named(formula, _length(formula, len(rows.x)), residual, _left_over(read, whole)))
         if (made and min(one.error for one in made) < EXACT) or (made and time.monotonic() > until):
             break
     return made
@@ -181,6 +204,7 @@ def _finished(one: _Named, data: _Data, whole: Rows, claimed: bool) -> Discovery
     if claimed:
         p, snaps, error = snapped(named, x, y, p, error)
     model = named.built(p)
+    cover(model, x, USED)  # no spline is left, but pictures show functions over their grids
     formula = symbolic_formula(model, data.names)
     return Discovery(formula.expressions[0], one.error * deviation, _complexity(one.formula), claimed, model, formula, snaps)
 
@@ -203,8 +227,8 @@ def discover(
     budget: seconds, after which nothing new is begun
     seed: of the starts and of which rows are held back
     functions: names of fastkan.nn.FUNCTIONS that may stand in a formula; None: the usual ones
-    returns: formulas, the best first; the others are the best of their complexity. Those that are no worse than splines on rows
-        that were held back are claimed; there may be none.
+    returns: formulas, the best first; the others are the best of their complexity. The first is claimed if it is exact, or no
+        worse than splines on rows that were held back with nothing left that neighbouring rows share; else none is.
     raises: TypeError, ValueError naming the argument
 
     >>> import torch, fastkan
@@ -226,15 +250,17 @@ def discover(
     found: list[Found] = []
     made: list[_Named] = []
     best: tuple[Found, Tensor] | None = None
-    for recipes in ROUNDS:
-        new = candidates(rows, held, recipes, seed, until)
+    for turn, starts in enumerate(ROUNDS):
+        new = candidates(rows, held, starts, seed, until)
         found += new
         top = min(found, key=lambda one: one.error)
         with torch.no_grad():
             best = top, (top.model(held.x) - held.y)[:, 0]
         made += _named(new, rows, held, known, until)
         chosen = min(made, key=lambda one: one.length, default=None)
-        if (chosen is not None and _no_worse(chosen.residual, best[1])) or time.monotonic() > until:
+        exact = chosen is not None and chosen.error < EXACT
+        stands = chosen is not None and turn > 0 and chosen.stands(best[1])
+        if exact or stands or time.monotonic() > until:
             break
     return _results(made, best, data, whole)
 
@@ -246,7 +272,7 @@ def _results(made: list[_Named], best: tuple[Found, Tensor] | None, data: _Data,
     if not made:
         return results
     chosen = min(made, key=lambda one: one.length)
-    claimed = _no_worse(chosen.residual, best[1])
+    claimed = chosen.stands(best[1])
     results.append(_finished(chosen, data, whole, claimed))
     others = [one for one in _front(made) if one is not chosen]
     results.extend(_finished(one, data, whole, False) for one in sorted(others, key=lambda one: one.length))

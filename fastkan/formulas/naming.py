@@ -18,6 +18,8 @@ from fastkan.nn.stack import stages, walk
 UNUSUAL = frozenset({"0", "abs", "sign", "cos", "acos", "cosh", "sinh", "asinh", "x**5", "1/x**3", "1/x**4", "1/x**5"})
 TRIES, KEPT = 10, 4  # combinations of a model; names of an edge
 ENOUGH = 1e-11  # of y's deviation: an error that ends the search
+FEW, BEST = 250, 3  # rows that all combinations are fitted to; how many of them are then fitted to all rows
+NOISY, FIRST, SAME = 1e-3, 3, 1.02  # an error of splines that may be noise: after three tries one like it ends the search too
 GOOD = 0.02  # of y's deviation: an error that is worth more steps
 
 
@@ -63,16 +65,18 @@ def formulas_of(model: KAN, x: Tensor, y: Tensor, noise: float, names: list[str]
     if not all(ranked):
         return []
     made: list[Formula] = []
+    few = x[:: max(1, len(x) // FEW)], y[:: max(1, len(x) // FEW)]
     for combination in _combinations(ranked, tries):
         chosen = ["x"] * len(where)
         for place, e in enumerate(open_edges):
             chosen[e] = found.names[ranked[place][combination[place]][1]]
         named = Named(model, chosen)
         p = _start(named, open_edges, [found.affine[ranked[k][c][1], k] for k, c in enumerate(combination)])
-        made.append(_fitted(named, x, y, p))
-        if made[-1].error < ENOUGH:
+        made.append(_fitted(named, *few, p))
+        if made[-1].error < (ENOUGH if noise < NOISY or len(made) < FIRST else SAME * noise):
             break
-    return sorted((f for f in made if math.isfinite(f.error)), key=lambda f: f.error)
+    made = sorted((f for f in made if math.isfinite(f.error)), key=lambda f: f.error)
+    return sorted((_on_all(f, x, y, steps=15 if k < BEST else 0) for k, f in enumerate(made)), key=lambda f: f.error)
 
 
 def _edge_samples(model: KAN, x: Tensor, where: list[tuple[int, int, int]]) -> tuple[Tensor, Tensor]:
@@ -126,3 +130,12 @@ def _fitted(named: Named, x: Tensor, y: Tensor, p: Tensor) -> Formula:
     if math.isfinite(error):
         p, error = polished(named, x, y, named.fixed(p), free, 60 if error < GOOD else 15)
     return Formula(named, p, error)
+
+
+def _on_all(formula: Formula, x: Tensor, y: Tensor, steps: int) -> Formula:
+    named, p, error = formula
+    if steps:
+        p, error = polished(named, x, y, p, named.free(), steps)
+    else:
+        error = float((named(x, p) - y).square().mean().sqrt())
+    return Formula(named, p, error if math.isfinite(error) else math.inf)

@@ -21,9 +21,9 @@ SIMPLE = sorted(
     [(0, 0.0), (1, 1.0), (2, 2.0), (2, 0.5)]
     + [(3, v) for v in (3.0, 4.0, 1.5, math.pi)]
     + [(4, v) for v in (0.25, 5.0, math.pi / 2, 2 * math.pi, 6.0, math.e)]
-    + [(5, v) for v in (1 / 3, 2 / 3, 0.75, 0.1, 8.0, 10.0, 2.5, 1 / math.pi, math.pi / 4, math.sqrt(2), 1 / math.sqrt(2))]
+    + [(5, v) for v in (1 / 3, 2 / 3, 0.75, 0.1, 8.0, 10.0, 2.5, 1 / math.pi, math.pi / 4, math.sqrt(2), math.sqrt(2) / 2)]
     + [(6, v) for v in (7.0, 9.0, 12.0, 16.0, 0.2, 0.3, 0.4, 0.6, 0.7, 0.8, 0.9, 4 / 3, 1.25, 4 * math.pi, 3 * math.pi)]
-    + [(7, v) for v in (math.sqrt(3), 1 / math.sqrt(2 * math.pi), math.sqrt(math.pi), 1 / (2 * math.pi), 1 / (4 * math.pi))]
+    + [(7, v) for v in (math.sqrt(3), 1 / math.sqrt(2 * math.pi), 1.772453850905516, 0.5 / math.pi, 0.25 / math.pi)]
 )
 
 
