@@ -104,5 +104,5 @@ def exact(value: float) -> Any:
         return sympy.Integer(int(value))
     near = _simple().get(abs(value))
     if near is None:
-        return sympy.Float(value, 17)
+        return sympy.Float(value, 15 if float(f"{value:.15g}") == value else 17)  # digits that are printed
     return near if value > 0 else -near
