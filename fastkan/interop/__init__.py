@@ -4,6 +4,7 @@ import importlib
 from typing import Any
 
 _WHERE = dict.fromkeys(("from_pykan", "to_pykan"), "pykan")
+_WHERE |= dict.fromkeys(("from_efficient_kan", "to_efficient_kan"), "efficient_kan")
 
 __all__ = sorted(_WHERE)
 

@@ -108,6 +108,13 @@ def to_pykan(model: KAN) -> Any:
         Columns), and its loadckpt knows formulas of SYMBOLIC_LIB and the base functions silu, identity and zero alone.
     raises: ImportError without pykan; TypeError for a model that is no KAN, or holds its splines by a spline_scale; ValueError
         where its layers use several activations
+
+    >>> import torch, fastkan
+    >>> model = fastkan.KAN([2, 5, 1])
+    >>> theirs = fastkan.interop.to_pykan(model)
+    >>> x = torch.rand(10, 2)
+    >>> torch.allclose(theirs(x), model(x), atol=1e-5)
+    True
     """
     parts = stages(model)
     activation = _activation(parts)

@@ -141,8 +141,8 @@ def from_pykan(
         function that fastkan has not; ImportError for a checkpoint without PyYAML; FileNotFoundError
 
     >>> import torch, fastkan
-    >>> model = fastkan.interop.from_pykan(fastkan.interop.to_pykan(fastkan.KAN([2, (3, 1), 1])))  # doctest: +SKIP
-    >>> model.widths  # doctest: +SKIP
+    >>> model = fastkan.interop.from_pykan(fastkan.interop.to_pykan(fastkan.KAN([2, (3, 1), 1])))
+    >>> model.widths
     [2, (3, 1), 1]
     """
     found = read(source, config)
