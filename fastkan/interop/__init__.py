@@ -5,6 +5,7 @@ from typing import Any
 
 _WHERE = dict.fromkeys(("from_pykan", "to_pykan"), "pykan")
 _WHERE |= dict.fromkeys(("from_efficient_kan", "to_efficient_kan"), "efficient_kan")
+_WHERE |= dict.fromkeys(("FastKANProjection", "NormedKANLinear", "from_fast_kan"), "fast_kan")
 _WHERE |= dict.fromkeys(("Projection", "edges_of", "from_edges"), "edges")
 
 __all__ = sorted(_WHERE)
