@@ -10,7 +10,7 @@ from fastkan.backends import use_backend
 from fastkan.nn import KAN, GridChange, KANLinear, load_state_dict
 
 if TYPE_CHECKING:
-    from fastkan import explain, export, formulas, pde, train
+    from fastkan import explain, export, formulas, interop, pde, train
     from fastkan.explain import PruneReport
     from fastkan.explain.plot import plot
     from fastkan.explain.prune import prune
@@ -41,6 +41,7 @@ __all__ = [
     "formulas",
     "from_pretrained",
     "functional",
+    "interop",
     "jet",
     "laplacian",
     "load_state_dict",
@@ -68,7 +69,7 @@ _LATER |= {"discover": "formulas"} | dict.fromkeys(("jet", "laplacian"), "pde")
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("explain", "export", "formulas", "pde", "train"):
+    if name in ("explain", "export", "formulas", "interop", "pde", "train"):
         return importlib.import_module(f"fastkan.{name}")
     if name not in _LATER:
         raise AttributeError(f"module 'fastkan' has no attribute {name!r}")
