@@ -57,9 +57,10 @@ def _splines(x: Tensor, row_weight: Tensor | None, knots: Tensor, degree: int, n
     each: Each = _apart if count * degree <= APART else _together
 
     def cut(numbers: Tensor, first: int, last: int) -> Any:
+        columns = numbers.t()[..., None]
         if each is _together:
-            return numbers.t()[first:last, :, None]
-        return [numbers[:, k : k + 1] for k in range(first, last)]
+            return columns[first:last]
+        return [columns[k] for k in range(first, last)]  # one column at a time: a slice is 12 nodes of ONNX, this is one
 
     near = torch.minimum(torch.maximum(x, knots[:, :1]), knots[:, -1:])
     right = each(lambda t: (x >= t).to(x.dtype), cut(knots, 0, count))
