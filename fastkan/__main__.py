@@ -1,9 +1,9 @@
-"""python -m fastkan info | profile | demo"""
+"""python -m fastkan info | profile | convert | demo"""
 
 import argparse
 import json
 
-from fastkan.tools import demo, info, profile
+from fastkan.tools import convert, demo, info, profile
 
 
 def _info(arguments: argparse.Namespace) -> None:
@@ -20,6 +20,10 @@ def main() -> None:
     command = commands.add_parser("profile", help=about, description=about)
     profile.add_options(command)
     command.set_defaults(run=profile.run)
+    about = "a model of pykan, efficient-kan or FastKAN as a file of fastkan, or a model of fastkan as a state of efficient-kan"
+    command = commands.add_parser("convert", help=about, description=about)
+    convert.add_options(command)
+    command.set_defaults(run=convert.run)
     about = "fit, prune and see a formula from 1,000 rows, in under a minute; needs the extras train and explain"
     command = commands.add_parser("demo", help=about, description=about)
     demo.add_options(command)

@@ -94,6 +94,6 @@ def to_efficient_kan(model: KAN | KANLinear, activation: str = "silu") -> dict[s
         weight = (layer.weight * present(layer)[:, None]).permute(2, 0, 1)
         state[f"{prefix}base_weight"] = weight[..., -1].contiguous()
         state[f"{prefix}spline_weight"] = weight[..., :-1].contiguous()
-        state[f"{prefix}spline_scaler"] = torch.ones_like(weight[..., -1])
-        state[f"{prefix}grid"] = layer.knots.clone()
+        state[f"{prefix}spline_scaler"] = torch.ones_like(state[f"{prefix}base_weight"])  # safetensors takes contiguous tensors
+        state[f"{prefix}grid"] = layer.knots.clone(memory_format=torch.contiguous_format)
     return state

@@ -3,11 +3,22 @@
 import re
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 SHOWN = 5  # names in an error
+
+
+def load_tensors(path: Path) -> Any:
+    """What torch.save wrote to a file, if it is tensors and plain containers. ValueError for other objects: none is made."""
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # that of pickle, which the package does not import, among them
+        first = str(error).strip().splitlines()[0]
+        raise ValueError(f"source: expected a file of tensors, received {path}, which is refused: {first}") from error
 
 
 def state_of(source: Any) -> Mapping[str, Any]:

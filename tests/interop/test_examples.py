@@ -9,7 +9,7 @@ import pytest
 OF_PYKAN = ("pykan.convert", "pykan.back")
 
 
-@pytest.mark.parametrize("name", ["edges", "efficient_kan", "fast_kan", *OF_PYKAN])
+@pytest.mark.parametrize("name", ["edges", "efficient_kan", "fast_kan", "files", *OF_PYKAN])
 def test_examples_give_what_they_say(name):
     if name in OF_PYKAN and not importlib.util.find_spec("kan"):
         pytest.skip("pykan is not installed")

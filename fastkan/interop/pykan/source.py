@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from fastkan.interop.files import load_tensors
 from fastkan.interop.pykan.names import base_activation, is_formula
 from fastkan.interop.pykan.names import formula as ours
+from fastkan.interop.states import load_tensors
 
 LIVE = ("width", "mult_arity", "act_fun", "symbolic_fun", "node_scale", "node_bias", "subnode_scale", "subnode_bias")
 SHOWN = 5  # names in an error
