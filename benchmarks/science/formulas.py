@@ -79,8 +79,8 @@ def show(results: list[dict]) -> None:
         limit = f"error below {CLOSE} of the noise {_below(rows, CLOSE * noise)}, " if noise else ""
         CONSOLE.print(
             f"{kind}, noise {noise}, of {len(rows)}: {right}{limit}formula below {RIGHT} {_below(rows, RIGHT)}, below {ROUNDING} "
-            f"{_below(rows, ROUNDING)}, claimed {sum(row['claimed'] for row in rows)}, CPU seconds median (worst) "
-            f"{statistics.median(seconds):.1f} ({max(seconds):.1f})"
+            f"{_below(rows, ROUNDING)}, claimed {sum(row['claimed'] for row in rows)}, CPU seconds, median (worst) of "
+            f"{len(rows)}: {statistics.median(seconds):.1f} ({max(seconds):.1f})"
         )
         for (name,), same in grouped(rows, "target").items():
             tests = [row["test"] for row in same if row["test"] is not None]

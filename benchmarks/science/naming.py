@@ -68,6 +68,7 @@ def show(results: list[dict]) -> None:
     own, pykan = (statistics.median(row[key] for row in results) for key in ("cpu_seconds", "pykan"))
     near = sum(gap <= WITHIN for gap in less)
     CONSOLE.print(
-        f"an edge, all functions, of {len(results)}: {own * 1e3:.0f} ms, pykan {pykan:.1f} s, {statistics.median(ratios):.0f} "
-        f"times (least {min(ratios):.0f}); best R2 at least pykan's less {WITHIN} in {near}, worst {max(less):.1e} below it"
+        f"an edge, all functions, median (worst) of {len(results)}: {own * 1e3:.0f} ms, pykan {pykan:.1f} s, "
+        f"{statistics.median(ratios):.0f} times ({min(ratios):.0f}); best R2 at least pykan's less {WITHIN} in {near}, worst "
+        f"{max(less):.1e} below it"
     )
